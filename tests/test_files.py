@@ -67,7 +67,7 @@ def test_a_cache_is_read_back(tmp_path: Path) -> None:
     assert read_cache(tmp_path / "missing") is None
 
 
-def test_a_cache_under_another_name_or_with_another_byte_is_not_read(tmp_path: Path) -> None:
+def test_a_renamed_or_changed_cache_is_not_read(tmp_path: Path) -> None:
     write_cache(tmp_path / "c", 1)
     data = (tmp_path / "c").read_bytes()
     (tmp_path / "d").write_bytes(data)

@@ -234,7 +234,7 @@ def environment_reads(path: Path) -> list[str]:
     return [f"{of(path)}:{node.lineno}: {dotted(node)}" for node in reading]
 
 
-def test_the_library_reads_no_environment_behind_the_callers_back() -> None:
+def test_the_library_reads_no_environment_on_its_own() -> None:
     callers = [path for path in MODULES if module_name(path) != "prov.store.git"]
     # which passes a sealed environment to git
     assert [place for path in callers for place in environment_reads(path)] == []

@@ -24,6 +24,6 @@ def test_recorded_plan_has_nothing_to_do() -> None:
     assert '"total": 0' in plan
 
 
-def test_recorded_store_is_whole() -> None:
+def test_the_recorded_store_is_sound() -> None:
     assert RECORDED["prov fsck"] == ["no errors\n"]
     assert RECORDED[GIT_FSCK] == [""]

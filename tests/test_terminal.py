@@ -53,7 +53,7 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
-def test_the_command_has_another_terminal(tmp_path: Path) -> None:
+def test_the_command_has_a_new_terminal(tmp_path: Path) -> None:
     with on_terminal(python(DEVICE), tmp_path) as terminal:
         assert terminal.ended() == 0
         users = os.fstat(terminal.slave).st_rdev
@@ -62,7 +62,7 @@ def test_the_command_has_another_terminal(tmp_path: Path) -> None:
         assert str(users).encode() not in devices
 
 
-def test_what_a_command_pushes_into_its_terminal_does_not_reach_the_users(tmp_path: Path) -> None:
+def test_input_pushed_by_a_command_does_not_reach_the_users_terminal(tmp_path: Path) -> None:
     with on_terminal(python(PUSH), tmp_path) as terminal:
         assert terminal.ended() == 0
         assert terminal.is_restored()
@@ -222,7 +222,7 @@ def test_a_terminal_that_hangs_up_ends_the_command(tmp_path: Path) -> None:
         assert not Path(f"/proc/{pid}").exists()
 
 
-def test_what_stays_in_the_background_is_not_waited_for(tmp_path: Path) -> None:
+def test_background_processes_are_not_waited_for(tmp_path: Path) -> None:
     script = "trap '' HUP; (while :; do echo x; done) & echo started $!"
     with on_terminal(["sh", "-c", script], tmp_path) as terminal:
         assert terminal.ended() == 0

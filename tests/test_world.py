@@ -312,9 +312,7 @@ echo right > out/said
 """
 
 
-def test_libpng_made_in_one_directory_is_the_same_and_right_in_another(
-    world: World, tmp_path: Path
-) -> None:
+def test_libpng_is_equal_and_correct_in_another_directory(world: World, tmp_path: Path) -> None:
     """Build without a sandbox, and keep libtool archives, which contain paths of the sysroot."""
     options = ("--sandbox", "none", "--set", "libpng:REMOVE_LIBTOOL_LA=0")
     one, other = (

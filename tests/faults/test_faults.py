@@ -48,7 +48,7 @@ def test_all_points(machine: Machine, room: Path, case: Case) -> None:
 @pytest.mark.parametrize(
     "case", [FIRST_CAPTURE, CAPTURE, UNLABEL, COLLECT, BUILD], ids=lambda case: case.name
 )
-def test_the_replay_knows_what_commands_do(machine: Machine, room: Path, case: Case) -> None:
+def test_the_replay_matches_what_commands_write(machine: Machine, room: Path, case: Case) -> None:
     """If the journal missed a call, cuts would lose too much or nothing."""
     there, replayed = replay_of(machine, room / "case", case)
     copied = {path for path in there if path.startswith("/.prov/prov/pool")}  # copied by the kernel

@@ -94,7 +94,7 @@ def test_a_tree_that_git_accepts_is_read_as_git_reads_it(
     ] == read
 
 
-def test_git_finds_no_fault_with_a_tree_that_is_taken_in(tmp_path: Path) -> None:
+def test_git_accepts_an_accepted_tree(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "store.git")
     taken: list[bytes] = []
 
@@ -169,7 +169,7 @@ def test_an_accepted_ref_name_is_valid_in_git(
 
 @FIXED
 @given(st.binary(min_size=1, max_size=99), steps, NUMBERS)
-def test_a_delta_makes_what_git_makes_of_it(
+def test_git_resolves_a_delta_equally(
     repository: Path, base: bytes, made: list[Any], number: int
 ) -> None:
     delta = mutated(delta_bytes(base, made), b"\x90\x01\x03abc", random.Random(number))
@@ -191,7 +191,7 @@ def test_a_delta_makes_what_git_makes_of_it(
 
 @settings(max_examples=50, derandomize=True)
 @given(st.binary(max_size=200))
-def test_an_envelope_is_what_a_plain_reader_of_json_finds_in_it(payload: bytes) -> None:
+def test_an_envelope_is_read_as_by_a_simple_json_reader(payload: bytes) -> None:
     pytest.importorskip("securesystemslib.dsse")
     path = scratch("files") / "key.pem"
     path.write_bytes(PEM)

@@ -67,7 +67,7 @@ def test_a_bare_repository(tmp_path: Path) -> None:
     assert run_git(tmp_path / "a" / "b", ["config", "core.fsync"]) == b"all\n"
 
 
-def test_a_repository_that_is_none(tmp_path: Path) -> None:
+def test_a_path_without_a_repository(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot open"):
         open_repository(tmp_path)
 

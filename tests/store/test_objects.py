@@ -125,7 +125,7 @@ def test_different_names_stay_different(many: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_ordinary_names_are_left_alone(name: bytes) -> None:
+def test_ordinary_names_are_not_escaped(name: bytes) -> None:
     assert escape_name(name) == name
 
 

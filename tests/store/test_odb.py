@@ -199,7 +199,7 @@ def test_the_same_object_is_written_once(store: Store) -> None:
     assert sorted(packs(store)) == sorted(before)
 
 
-def test_a_writer_reads_what_it_has_not_finished(store: Store) -> None:
+def test_a_writer_reads_unfinished_objects(store: Store) -> None:
     with store.objects.writer() as writer:
         blob = writer.add("blob", b"x")
         tree = writer.add_tree([Entry(b"f", MODE_FILE, blob)])

@@ -68,7 +68,7 @@ def test_an_index_that_is_cut_off(pack: Path, tmp_path: Path, size: int) -> None
         PackIndex(tmp_path / "pack-x.idx")
 
 
-def test_an_index_with_another_bit(pack: Path, tmp_path: Path) -> None:
+def test_an_index_with_a_flipped_bit(pack: Path, tmp_path: Path) -> None:
     data = bytearray(pack.with_suffix(".idx").read_bytes())
     data[1040] ^= 1
     (tmp_path / "pack-x.idx").write_bytes(data)

@@ -187,7 +187,9 @@ def test_a_stores_own_hooks_do_not_run(store: Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["packed-refs.new", "packed-refs.lock", "refs/tags/r/1.lock"])
-def test_what_a_killed_git_left_stops_no_update(store: Store, oids: list[Oid], name: str) -> None:
+def test_locks_of_a_killed_git_do_not_block_updates(
+    store: Store, oids: list[Oid], name: str
+) -> None:
     store.refs.update(RefUpdate("refs/tags/r/1", oids[0]), RefUpdate("refs/tags/r/2", oids[0]))
     changes: tuple[Callable[[], object], ...] = (
         lambda: store.refs.pack(at_once=True),
@@ -214,7 +216,7 @@ def test_names_that_others_gave_refs_are_listed_as_they_are(store: Store, oids: 
 @pytest.mark.parametrize(
     "name", ["", "refs/tags/a b", "refs/tags/..", "refs/tags/a.lock", "refs/tags/\udcff~"]
 )
-def test_a_name_that_no_ref_can_have_is_that_of_none(store: Store, name: str) -> None:
+def test_an_invalid_name_has_no_ref(store: Store, name: str) -> None:
     assert store.refs.get(name) is None
 
 

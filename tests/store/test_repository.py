@@ -39,7 +39,7 @@ def test_an_interrupted_creation_is_finished(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("head", [None, b"", b"ref: refs/h", bytes(21)])
 @pytest.mark.parametrize("config", [None, b"", b"[co", bytes(30)])
-def test_what_a_crash_left_of_a_creation_does_no_harm(
+def test_an_interrupted_creation_is_continued(
     tmp_path: Path, head: bytes | None, config: bytes | None
 ) -> None:
     folder = tmp_path / "s"
@@ -81,7 +81,7 @@ def test_a_store_can_do_without_its_cache(store: Store) -> None:
     assert again.objects.consolidate() > 0
 
 
-def test_a_store_is_not_made_where_a_file_is(tmp_path: Path) -> None:
+def test_a_store_cannot_replace_a_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("mine\n")
     with pytest.raises(StoreError, match="file is not a directory"):

@@ -57,7 +57,7 @@ def store(tmp_path: Path) -> Store:
 REF = "refs/prov/output/a/b/" + "1" * 40
 
 
-def test_what_a_young_tree_names_stays(store: Store) -> None:
+def test_objects_of_a_new_tree_stay(store: Store) -> None:
     _, (blob,) = write(store, os.urandom(5000))
     age(store)
     before = set(store.objects.folder.iterdir())

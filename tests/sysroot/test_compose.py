@@ -80,7 +80,9 @@ def test_shared_files_are_not_touched(composer: Composer, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("damage", ["no state", "garbage", "unknown tree", "no directory"])
-def test_a_half_made_one_is_made_again(composer: Composer, tmp_path: Path, damage: str) -> None:
+def test_an_incomplete_sysroot_is_composed_again(
+    composer: Composer, tmp_path: Path, damage: str
+) -> None:
     packages = some_packages(composer, tmp_path)
     composer.compose(tmp_path / "sysroot", packages)
     expected = describe(tmp_path / "sysroot")
@@ -100,7 +102,7 @@ def test_a_half_made_one_is_made_again(composer: Composer, tmp_path: Path, damag
     assert describe(tmp_path / "sysroot") == expected
 
 
-def test_an_interrupted_one_is_known_as_such(
+def test_an_interrupted_composition_is_detected(
     composer: Composer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packages = some_packages(composer, tmp_path)

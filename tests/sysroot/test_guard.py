@@ -173,7 +173,7 @@ SMALL: dict[str, tuple[Callable[[Path], object], list[tuple[bytes, str]]]] = {
 
 
 @pytest.mark.parametrize("what", SMALL)
-def test_whatever_is_done_to_a_sysroot_is_named_and_undone(
+def test_any_change_to_a_sysroot_is_named_and_undone(
     composer: Composer, packages: list[Owned], tmp_path: Path, what: str
 ) -> None:
     change, expected = SMALL[what]
@@ -192,7 +192,7 @@ SEEN = [what for what in SMALL if what not in ("a folder is closed", "an empty f
 
 
 @pytest.mark.parametrize("what", SEEN)
-def test_what_came_into_a_folder_or_went_out_of_it_is_undone_by_the_next_composition(
+def test_added_and_deleted_entries_are_undone(
     composer: Composer, packages: list[Owned], tmp_path: Path, what: str
 ) -> None:
     change, _ = SMALL[what]
@@ -282,7 +282,7 @@ def test_after_a_reboot_every_file_is_verified_once(
         assert composer.composed(tmp_path / name, packages).notes == ()
 
 
-def test_a_pool_that_is_deleted_harms_no_sysroot(
+def test_deleting_the_pool_changes_no_sysroot(
     composer: Composer, packages: list[Owned], tmp_path: Path
 ) -> None:
     composer.compose(tmp_path / "one", packages)
@@ -295,7 +295,7 @@ def test_a_pool_that_is_deleted_harms_no_sysroot(
     assert describe(tmp_path / "one") == describe(tmp_path / "two") == expected
 
 
-def test_nothing_is_said_of_a_sysroot_that_is_not_known(
+def test_an_unknown_sysroot_has_no_differences(
     composer: Composer, packages: list[Owned], tmp_path: Path
 ) -> None:
     assert composer.check(tmp_path / "none") == []

@@ -127,7 +127,7 @@ def test_killed_at_any_time_again_and_again_it_is_made_good_in_the_end(
     is_clean()
 
 
-def test_what_the_second_process_of_one_killed_still_writes_is_not_in_the_next(
+def test_a_surviving_second_process_does_not_write_to_the_next(
     composer: Composer, run: ScriptRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parent, visit = os.getpid(), checkouts._Checkout.visit

@@ -160,7 +160,7 @@ def test_without_places_tokens_stay(composer: Composer, package: Owned, tmp_path
     composer.assert_pool_intact()
 
 
-def test_what_changes_among_others_is_relocated_too(
+def test_a_changed_file_among_others_is_relocated(
     composer: Composer, package: Owned, tmp_path: Path
 ) -> None:
     here = tmp_path / "sysroot"
@@ -214,7 +214,7 @@ def test_a_script_sees_the_paths_and_may_change_such_a_file(
         assert_relocated(here, places_of(here))
 
 
-def test_what_holds_its_path_is_marked_and_put_as_it_is(
+def test_a_held_file_is_marked_and_placed_unchanged(
     composer: Composer, package: Owned, tmp_path: Path
 ) -> None:
     stored = tokenise(filled(MADE, CONTENT[b"usr/lib/tool/cache.pyc"]), MADE)

@@ -171,7 +171,7 @@ def test_a_scripts_changes_are_private_and_deleted_with_it(
     composer.assert_pool_intact()
 
 
-def test_what_a_script_leaves_alone_is_linked(
+def test_a_file_that_scripts_do_not_change_is_linked(
     composer: Composer, scripted: Scripted, modules: list[Owned], run: ScriptRunner, tmp_path: Path
 ) -> None:
     composer.compose(tmp_path / "other", modules)
@@ -185,7 +185,7 @@ def test_what_a_script_leaves_alone_is_linked(
     assert composer.check(tmp_path / "other") == []
 
 
-def test_what_a_script_made_may_be_written_to_without_harm_to_another_sysroot(
+def test_a_file_of_a_script_is_not_shared(
     composer: Composer, scripted: Scripted, modules: list[Owned], run: ScriptRunner, tmp_path: Path
 ) -> None:
     packages = [*modules, scripted("p", a=INDEX)]

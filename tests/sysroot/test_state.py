@@ -37,7 +37,7 @@ def test_a_state_is_read_back(tmp_path: Path, state: SysrootState) -> None:
     assert SysrootState.read(tmp_path / "states" / "state") == state
 
 
-def test_state_that_is_damaged_is_not_ready(tmp_path: Path) -> None:
+def test_a_damaged_state_is_not_ready(tmp_path: Path) -> None:
     assert SysrootState.read(tmp_path / "none") is None
     (tmp_path / "state").write_bytes(b"\0")
     assert SysrootState.read(tmp_path / "state") == SysrootState(ready=False)

@@ -56,7 +56,7 @@ STRANGERS = [
 
 
 @pytest.mark.parametrize("stranger", STRANGERS)
-def test_a_directory_with_a_strangers_file_is_refused_and_left_alone(
+def test_a_directory_with_a_foreign_file_is_refused_and_unchanged(
     composer: Composer, packages: list[Owned], tmp_path: Path, stranger: str
 ) -> None:
     here = tmp_path / "root"
@@ -83,7 +83,7 @@ def test_an_uncomposed_directory_is_refused_and_unchanged(
     assert fingerprint(tmp_path / "root") == before
 
 
-def test_an_empty_one_is_as_good_as_none(
+def test_an_empty_directory_counts_as_missing(
     composer: Composer, packages: list[Owned], tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -116,7 +116,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("how", CHANGES)
-def test_one_in_which_a_file_was_changed_is_refused_and_left_alone(
+def test_a_directory_with_a_changed_file_is_refused_and_unchanged(
     composer: Composer, packages: list[Owned], tmp_path: Path, how: str
 ) -> None:
     here = tmp_path / "root"

@@ -219,7 +219,9 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("how", CHANGES)
-def test_what_changed_since_is_not_adopted(store: Store, pool: Pool, made: Path, how: str) -> None:
+def test_a_file_changed_since_its_capture_is_not_adopted(
+    store: Store, pool: Pool, made: Path, how: str
+) -> None:
     node, seen = captured(store, made)
     CHANGES[how](made)
     with pytest.raises(OSError):
@@ -228,7 +230,7 @@ def test_what_changed_since_is_not_adopted(store: Store, pool: Pool, made: Path,
 
 
 @pytest.mark.parametrize("how", ["rewritten", "longer", "the same size and date", "touched"])
-def test_what_changes_meanwhile_is_not_adopted(
+def test_a_file_changed_during_adoption_is_not_adopted(
     store: Store, pool: Pool, made: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     node, seen = captured(store, made)

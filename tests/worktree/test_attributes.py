@@ -141,7 +141,7 @@ def test_different_attributes_make_a_different_directory(writer: ObjectWriter, w
     assert plain.tree != EMPTY_TREE
 
 
-def test_a_mark_is_part_of_what_a_file_is() -> None:
+def test_a_mark_is_part_of_a_files_identity() -> None:
     for node in DIFFERENT.values():
         assert node.same_content != ORDINARY.same_content
     same = {what for what, node in DIFFERENT.items() if node.same_file == ORDINARY.same_file}

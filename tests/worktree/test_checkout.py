@@ -309,7 +309,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_read_only_directories_are_no_obstacle_without_root(
+def test_read_only_directories_are_written_without_root(
     open_folder: Path, change: Callable[[Path], object]
 ) -> None:
     def go() -> None:
@@ -333,7 +333,7 @@ def test_read_only_directories_are_no_obstacle_without_root(
     as_nobody(go)
 
 
-def test_folders_closed_to_their_owner_are_put_in_place_without_root(open_folder: Path) -> None:
+def test_folders_without_owner_access_are_written_without_root(open_folder: Path) -> None:
     def go() -> None:
         work = Work(Store.create(open_folder / "store"))
         pair = Pair(EMPTY_TREE, None)

@@ -62,7 +62,7 @@ def everything_at_once(top: Path, count: int) -> None:
 @pytest.mark.parametrize(
     ("since", "count"), [(2, 7), (checkouts.SHARE_FROM, 150)], ids=["a few", "for real"]
 )
-def test_two_processes_place_what_one_does(
+def test_two_processes_place_the_same_as_one(
     work: Work, tmp_path: Path, sharing: Sharing, since: int, count: int, nothing_is_left: None
 ) -> None:
     everything_at_once(tmp_path / "a", count)

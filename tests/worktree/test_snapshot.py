@@ -514,7 +514,7 @@ def test_a_large_file_is_never_in_memory(store: Store, tmp_path: Path, content: 
     shutil.rmtree(tmp_path / "back")
 
 
-def test_two_processes_record_what_one_does(
+def test_two_processes_record_the_same_as_one(
     work: Work, top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree_of_files(top, 200)
