@@ -238,7 +238,7 @@ def test_a_commit_with_a_million_parents(cache: Repository, victim: Project) -> 
     goes_on(victim)
 
 
-def test_a_large_file_comes_in_with_little_memory(tmp_path: Path) -> None:
+def test_a_large_file_is_fetched_with_little_memory(tmp_path: Path) -> None:
     """The file is larger than the available memory, compressed or not."""
     one, other = project(tmp_path / "one"), project(tmp_path / "other")
     for each in (one, other):

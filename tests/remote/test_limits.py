@@ -39,7 +39,7 @@ def test_a_push_that_is_too_large_is_split(folder_cache: Cache, machines: Machin
     other.is_clean()
 
 
-def test_a_server_that_refuses_large_bodies(
+def test_a_server_that_rejects_large_bodies(
     request: pytest.FixtureRequest, tmp_path: Path, machines: Machines
 ) -> None:
     """A rejected push is split in halves; a single result that is too large is reported."""

@@ -52,7 +52,7 @@ LINE = TASK.encode()
 
 
 @given(PUBLICATIONS)
-def test_what_was_written_is_read(publication: Publication) -> None:
+def test_an_encoded_text_is_decoded(publication: Publication) -> None:
     assert decode_publication(publication.encode()) == publication
 
 

@@ -45,7 +45,7 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.mark.parametrize("remote", [ONE, FULL])
-def test_what_was_written_is_read(remote: Remote, store: Store) -> None:
+def test_written_settings_are_read(remote: Remote, store: Store) -> None:
     assert read_remotes(store) == []
     write_remote(store, remote)
     assert read_remotes(store) == [remote] == [find_remote(store, remote.name)]

@@ -85,7 +85,7 @@ def test_the_verdict_on_a_failed_push(rows: list[str], words: str, verdict: Verd
         ("branch is currently checked out", "receive.denyCurrentBranch"),
     ],
 )
-def test_the_setting_is_named(reason: str, setting: str) -> None:
+def test_the_setting_is_reported(reason: str, setting: str) -> None:
     rejected = rejections(
         [
             row(INDEX, "[remote rejected] (atomic push failure)"),

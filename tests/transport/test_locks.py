@@ -22,7 +22,7 @@ def leave(folder: Path, name: str, *, age: float = 3600.0) -> Path:
     return path
 
 
-def test_a_young_lock_stays(tmp_path: Path) -> None:
+def test_a_young_lock_is_kept(tmp_path: Path) -> None:
     """Its process may run on another machine."""
     folder = tmp_path / "cache.git"
     subprocess.run(["git", "init", "-q", "--bare", folder], check=True)
@@ -31,7 +31,7 @@ def test_a_young_lock_stays(tmp_path: Path) -> None:
     assert lock.exists()
 
 
-def test_a_lock_of_a_living_process_stays(tmp_path: Path) -> None:
+def test_a_lock_of_a_running_process_is_kept(tmp_path: Path) -> None:
     folder = tmp_path / "cache.git"
     subprocess.run(["git", "init", "-q", "--bare", folder], check=True)
     lock = leave(folder, "refs/heads/main.lock")

@@ -69,7 +69,7 @@ def test_a_password_in_a_redirect_is_not_used(
     assert not other.passwords()
 
 
-def test_a_password_stays_where_the_origin_is_the_same(server: Liar, tmp_path: Path) -> None:
+def test_a_password_follows_a_redirect_within_its_origin(server: Liar, tmp_path: Path) -> None:
     (tmp_path / "there").write_text("content")
     server.answers["file"] = to("/there")  # type: ignore[assignment]
     assert web(server, tmp_path).get("file", most=100) == b"content"

@@ -31,7 +31,7 @@ def test_the_manifest_of_a_cache() -> None:
 
 
 @given(MANIFESTS)
-def test_what_was_written_is_read(manifest: Manifest) -> None:
+def test_an_encoded_text_is_decoded(manifest: Manifest) -> None:
     assert decode_manifest(manifest.encode()) == manifest
 
 

@@ -29,7 +29,7 @@ def exporter(machines: Machines, web: Server, *options: str) -> Machine:
     return one
 
 
-def test_it_serves_what_a_build_needs(machines: Machines, web: Server) -> None:
+def test_a_build_fetches_from_a_static_cache(machines: Machines, web: Server) -> None:
     one = exporter(machines, web)
     other = machines("other")
     other.add("mirror", web.url("cache"))
