@@ -127,9 +127,7 @@ def test_unreachable_and_untrusted_errors_are_unrelated(
 
 @pytest.mark.parametrize("changed", ["file", "name", "mode", "folder"])
 def test_signatures_do_not_depend_on_sha1(store: Store, tmp_path: Path, changed: str) -> None:
-    """Two records with the same SHA-1 ids, as an attacker who can create collisions would make
-    them, have different digests.
-    """
+    """Two records with the same SHA-1 ids, forged by collisions, have different digests."""
 
     def digest(
         content: bytes, name: bytes = b"f", mode: int = MODE_FILE, folder: bytes = b"x"
