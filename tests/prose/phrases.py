@@ -15,7 +15,7 @@ PARTICIPLE = (
 PHRASES = {
     "tell": r"\b(tells?|told|telling)\b",
     "say": r"\b(says?|said) (so|which|what|whether|why|of)\b",
-    "who": r"\b(who|whom|whoever|whose)\b",
+    "who": r"\b(who|whom|whoever)\b",
     "nobody": r"\b(nobody|somebody|whatever|whichever)\b",
     "that is VERBed": rf"\b(that|which) (is|are|was|were) ({PARTICIPLE})\b",
     "is another": r"\b(is another|are others)\b",
