@@ -17,10 +17,10 @@ from prov.text import name_text
 from .bisection import alone, bisect_to_end, new_log, recorded_log
 from .build import Sandbox
 from .context import JsonOption, StoreOption, open_store
-from .help import Commands
+from .help import CommandGroup
 from .output import say
 
-group = Commands(
+group = CommandGroup(
     """Find the change that broke something.
 
     prov checks out recorded builds, and combinations of their inputs, and runs your command on

@@ -16,10 +16,10 @@ from prov.bitbake import writer as bitbake_writer
 from prov.text import count_text
 
 from .context import StoreOption, open_store, plain_name
-from .help import Commands
+from .help import CommandGroup
 from .output import note, note_all, say
 
-group = Commands(
+group = CommandGroup(
     """Record BitBake builds through a layer.
 
     Example:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from prov.doctor import finding, machine
+from prov.doctor import machine
 from prov.doctor import remotes as remote_checks
 from prov.records import build_list
 from prov.remote import settings
@@ -40,11 +40,11 @@ def command(json: JsonOption = False, store: StoreOption = None) -> None:
         say_json("doctor", findings=[asdict(each) for each in findings])
     else:
         _print(findings)
-    if any(each.state == finding.State.ERROR for each in findings):
+    if any(each.state == machine.State.ERROR for each in findings):
         raise typer.Exit(1)
 
 
-def _findings(path: Path) -> Iterator[finding.Finding]:
+def _findings(path: Path) -> Iterator[machine.Finding]:
     yield machine.check_git()
     yield machine.check_sandbox()
     yield machine.check_inotify()
@@ -64,12 +64,12 @@ def _findings(path: Path) -> Iterator[finding.Finding]:
     yield from remote_checks.check_remotes(opened, settings.read_remotes(opened), user_access())
 
 
-def _print(findings: list[finding.Finding]) -> None:
+def _print(findings: list[machine.Finding]) -> None:
     for each in findings:
         state = each.state
         say_coloured([(f"{state:8}", _COLOURS[state]), (f"{each.subject}: {each.text}", "")])
         if each.advice:
             say(f"        hint: {each.advice}")
-    errors = sum(each.state == finding.State.ERROR for each in findings)
-    warnings = sum(each.state == finding.State.WARNING for each in findings)
+    errors = sum(each.state == machine.State.ERROR for each in findings)
+    warnings = sum(each.state == machine.State.WARNING for each in findings)
     say(f"{count_text(errors, 'error')}, {count_text(warnings, 'warning')}")

@@ -52,7 +52,7 @@ class Group(TyperGroup):
         return {"Commands": {name: summary(command) for name, command in self.commands.items()}}
 
 
-class Commands(typer.Typer):
+class CommandGroup(typer.Typer):
     """A table of subcommands, which a module fills with `@group.command(NAME)`."""
 
     def __init__(self, help: str) -> None:

@@ -17,11 +17,11 @@ from prov.text import count_text, parse_size, size_text
 from prov.transport import access, address, errors
 
 from .context import JsonOption, StoreOption, open_store, store_path
-from .help import Commands
+from .help import CommandGroup
 from .output import note, note_all, remark, say, say_json
 from .sharing import signing_key, user_access
 
-group = Commands(
+group = CommandGroup(
     """Manage the remotes that a store shares with.
 
     A remote is a git repository behind a path, ssh, http or git, or a folder of plain files on a

@@ -12,9 +12,10 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
-from prov.doctor.finding import Finding, State
 from prov.errors import ProvError
 from prov.store.git import git_version
 from prov.tasks.sandbox import usable_bubblewrap
@@ -29,6 +30,28 @@ LEAST_WATCHES = 65_536
 CLOCK_SKEW = 2.0
 """Seconds between the clocks of this machine and of a file server that change no result."""
 _SYSCTL = Path("/proc/sys")
+
+
+class State(StrEnum):
+    """How serious a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    """prov works, but more slowly or with less protection."""
+    ERROR = "error"
+    """Builds or transfers fail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of a check."""
+
+    subject: str
+    """git, sandbox, disk, …"""
+    state: State
+    text: str
+    advice: str = ""
+    """What to do; empty if the state is ok."""
 
 
 def check_git() -> Finding:

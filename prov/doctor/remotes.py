@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from prov.doctor.finding import Finding, State
+from prov.doctor.machine import Finding, State
 from prov.errors import ProvError
 from prov.remote.settings import Remote
 from prov.remote.signature import sign

@@ -49,20 +49,3 @@ def test_the_module_of_another_project_is_named(small: Project) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 1
     assert "the package `prov` (W3C provenance) overwrote modules of git-prov" in done.stderr
-
-
-def test_global_options_stand_before_or_after_the_command(two: Project) -> None:
-    answer = two.ask("builds")
-    elsewhere = Project(two.root.parent)
-    store = str(two.root / ".prov")
-    for arguments in (
-        ("--store", store, "builds"),
-        ("builds", "--store", store),
-        ("-C", str(two.root), "builds"),
-        ("builds", "-C", str(two.root)),
-        ("-C", str(two.root), "--store", ".prov", "builds"),
-        ("--store", ".prov", "-C", str(two.root), "builds"),
-    ):
-        assert elsewhere.ask(*arguments) == answer, arguments
-    assert elsewhere.ask("--store", store, "remote", "list") == ""
-    assert "none: No such file" in elsewhere.prov("-C", "none", "builds", code=2).stderr

@@ -39,7 +39,7 @@ def test_the_table_has_the_first_sentence_of_each_commands_help(name: str) -> No
 
 
 def test_every_module_with_a_command_is_in_the_table() -> None:
-    entry = re.compile(r"^(def command\(|group = Commands)", re.MULTILINE)
+    entry = re.compile(r"^(def command\(|group = CommandGroup)", re.MULTILINE)
     files = [path for path in CLI.glob("*.py") if entry.search(path.read_text())]
     modules = {path.stem.replace("_", "-") for path in files}
     assert modules == set(COMMANDS)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from prov.doctor import machine
-from prov.doctor.finding import State
+from prov.doctor.machine import State
 
 
 @pytest.mark.parametrize(
