@@ -238,7 +238,7 @@ def _show_expired(remote: git_remote.GitRemote, rules: shrink.RemoteRules) -> No
     expired = shrink.expired(remote, rules, time.time())
     results = count_text(len(expired), "result")
     size = sum(task.size for task in expired)
-    left = remote.index.count() - len(expired)
+    left = len(shrink.remaining_results(remote, expired))
     say(f"{results} would be deleted, {size_text(size)} on disk; {left} kept")
 
 

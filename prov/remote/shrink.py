@@ -9,7 +9,7 @@ after the rewrite, as with two publishers. The server's own `git gc` frees the s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +89,13 @@ def expired(remote: GitRemote, rules: RemoteRules, now: float) -> list[Published
     return removed
 
 
+def remaining_results(remote: GitRemote, removed: Iterable[Published]) -> list[Published]:
+    """Return the results that stay at a remote without the removed ones."""
+    records = {task.record for task in removed}
+    published = (task for task, *_ in remote.index.tasks(refused=True))
+    return [task for task in published if task.record not in records]
+
+
 def _kept_since(remote: GitRemote, rules: RemoteRules, now: float) -> float:
     """Return the time, in seconds since the epoch, from which the rules keep used results."""
     since = now - rules.days * DAY
@@ -116,8 +123,7 @@ def shrink(
         tip = remote.tip
         removed = choose()
         records = {task.record for task in removed}
-        published = [task for task, *_ in remote.index.tasks(refused=True)]
-        remaining = [task for task in published if task.record not in records]
+        remaining = remaining_results(remote, removed)
         if not removed:
             return Shrunk(len(remaining), ())
         workdirs = [

@@ -245,8 +245,8 @@ class _Planner:
         if step.output is None and self.last(node.key) is None:
             return "not built before"
         waits = [edge for edge in node.edges if self.undecided(edge)]
-        verb = "comes" if len(waits) == 1 else "come"
-        return f"unless {few(waits)} {verb} out the same"
+        verb = "is" if len(waits) == 1 else "are"
+        return f"unless {few(waits)} {verb} unchanged"
 
     def decide(self, node: Node, step: Step, edges: Mapping[str, Mapping[str, str]] | None) -> None:
         """Set the action and the reason of a step."""
@@ -319,7 +319,7 @@ class _Planner:
             return f"changed: {', '.join(changed)}"
         if dict(kept.after) != dict(edges["after"]):
             return f"follows {few(node.after)}, which changed"
-        return "an output that it takes changed"
+        return "an output of a dependency changed"
 
     def wanted(self) -> dict[TaskKey, Step]:
         """Return the steps that the targets need, in the order of the graph."""

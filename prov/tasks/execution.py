@@ -178,7 +178,7 @@ class _Execution:
         if not changes:
             return ""
         more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
-        return f"its sysroot was changed while it ran: {', '.join(changes[:3])}{more}"
+        return f"the sysroot changed while the task ran: {', '.join(changes[:3])}{more}"
 
     def packages(self, taken: Taken) -> list[Owned]:
         """Return the directories of an output, each to be merged into a sysroot."""
@@ -302,7 +302,7 @@ class _Execution:
         for path in output_paths(node.recipe, node):
             pair = snapshot.output(path, self.writer)
             if pair is None:
-                return None, f"its outputdir {os.fsdecode(path)} is gone"
+                return None, f"outputdir {os.fsdecode(path)} is missing"
             tokeniser = Tokeniser(self.writer, places, taken)
             pairs[path] = tokeniser.output(self.workdir.path / os.fsdecode(path), pair)
             held += [f"{os.fsdecode(path)}/{os.fsdecode(file)}" for file in tokeniser.held]

@@ -119,7 +119,7 @@ def test_flag_in_a_class_is_named_before_anything_is_built(story: Project) -> No
     text = story.ask("why", "demo-image:image")
     in_order(
         text,
-        "demo-image:image may run, unless demo-image:rootfs comes out the same",
+        "demo-image:image may run, unless demo-image:rootfs is unchanged",
         "greet:install",
         "variable CFLAGS",
         "--O2 ${DEBUG_PREFIX_MAP}",

@@ -233,7 +233,7 @@ def test_a_task_that_writes_to_its_sysroot_fails(tmp_path: Path, how: str) -> No
     good = project.output("good:use")
     said = project.prov("build", "bad:use", code=1)
     assert re.search(
-        r"failed: bad:use: its sysroot was changed while it ran: recipe-sysroot/usr/lib/data"
+        r"failed: bad:use: the sysroot changed while the task ran: recipe-sysroot/usr/lib/data"
         r" \(.+\)",
         said,
     )
@@ -275,7 +275,7 @@ def test_a_parallel_task_with_the_changed_file_fails_too(tmp_path: Path) -> None
     project.uses("bad", bad, 'depends = ["lib"]')
     project.uses("innocent", innocent, 'depends = ["lib"]')
     said = project.prov("build", "-k", "-j2", "bad:use", "innocent:use", code=1)
-    assert "failed: bad:use: its sysroot was changed while it ran" in said
+    assert "failed: bad:use: the sysroot changed while the task ran" in said
     assert re.search(
         r"failed: innocent:use: its sysroot was changed .*; bad:use ran at the same time and may"
         r" have",

@@ -89,7 +89,7 @@ def test_the_record_of_a_run(store: Store, workspace: Workspace) -> None:
     [
         ("exit 3\n", "exit status 3"),
         ("kill -9 $$\n", "killed by SIGKILL"),
-        ("set +e; rm -rf image\n", "its outputdir image is gone"),
+        ("set +e; rm -rf image\n", "outputdir image is missing"),
         ("echo $UNSET_BY_ALL; false\n", "exit status"),
     ],
 )
