@@ -164,7 +164,7 @@ def _sides(
     parents = store.objects.commit(first.commit).parents if first.commit else ()
     if not parents:
         raise NameUnknown(
-            f"{name} has no earlier WORKDIR", hint="name a second run or tree to compare with"
+            f"{name} has no earlier WORKDIR", hint="pass a second name to compare with"
         )
     before = ids.CommitId(parents[0])
     workdir = lookup.Records(store).workdir(before)
