@@ -1,4 +1,4 @@
-"""What a bisection judges: builds in a line, and the tree that each has under a name."""
+"""The candidates of a bisection: consecutive builds, and the tree to judge in each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from prov.worktree.attributes import Pair, at_path
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The builds from the good one to the bad one, and of each the id of what a command gets."""
+    """The builds from the good one to the bad one, and the id of each build's tree to judge."""
 
     builds: list[BuildList]
     trees: list[str | None]
@@ -40,8 +40,8 @@ def candidates_of(store: Store, question: Question) -> Candidates:
             )
     if trees[0] == trees[-1]:
         raise ProvError(
-            f"{question.name} is the same in the good build and the bad one",
-            hint="is the command about something else? --of names what it gets",
+            f"{question.name} is identical in the good and the bad build",
+            hint="use --of to judge a different output",
         )
     return Candidates(builds, trees)
 
@@ -55,8 +55,7 @@ def _line(good: BuildList, bad: BuildList) -> list[BuildList]:
             raise ProvError(
                 f"build {good.commit.hex()[:12]} is not before {bad.commit.hex()[:12]}",
                 hint=(
-                    "the good one is the older; to find what mended something, let the command say"
-                    " the opposite"
+                    "pass the older build as GOOD; to find a fix, invert the command's exit status"
                 ),
             )
         builds.append(before)
@@ -64,33 +63,34 @@ def _line(good: BuildList, bad: BuildList) -> list[BuildList]:
 
 
 def _near(build: BuildList, name: str) -> str:
-    """Return what to name instead of what a build does not have."""
+    """Return a hint for a name that a build does not have."""
     key, _, part = name.partition("@")
     if build.line(TaskKey(key)) is None:
         listed = [line for recipe in build.recipes() for line in build.lines(recipe)]
-        return nearest(key, listed) or "--of names a task and what of it, as in app:image@output"
+        return nearest(key, listed) or "use TASK@PART, such as --of app:image@output"
     kind = part.partition("/")[0]
     if kind not in PARTS:
-        return nearest(kind, PARTS) or f"@{', @'.join(PARTS)}"
-    return f"`prov checkout {build.commit.hex()[:12]}/{key}@{kind} DIR` shows what it has"
+        return nearest(kind, PARTS) or f"use one of @{', @'.join(PARTS)}"
+    return f"run `prov checkout {build.commit.hex()[:12]}/{key}@{kind} DIR` to see its content"
 
 
 def tree_in(store: Store, name: str, build: BuildList) -> str | None:
-    """Return the id of what a build has under a name, None if `pair_in` returns none."""
+    """Return the id of a named directory in a build, None if `pair_in` returns None."""
     pair = pair_in(store, name, build)
     return tree_id(pair) if pair is not None else None
 
 
 def pair_in(store: Store, name: str, build: BuildList) -> Pair | None:
-    """Return what a build has under a name; None where the task was not built, or failed."""
+    """Return a named directory in a build, None if the task failed or was not built."""
     key, _, part = name.partition("@")
     line = build.line(TaskKey(key))
     return part_of(store, line, part) if line is not None else None
 
 
 def part_of(store: Store, line: Line, part: str) -> Pair | None:
-    """Return a part of what a task left, as in `output/usr/bin` or `sysroot`; None if it is not in
-    the store.
+    """Return a part of a task's run, such as `output/usr/bin` or `sysroot`.
+
+    Returns None if it is not in the store.
     """
     kind, _, folder = part.partition("/")
     try:
@@ -101,12 +101,12 @@ def part_of(store: Store, line: Line, part: str) -> Pair | None:
             return node.pair if node is not None and node.is_directory else None
         number = line.run or Records(store).last_run(line.key, line.task_hash)[0]
         return find_directory(store, f"{RunRef(line.key, line.task_hash, number).tag}@{part}").pair
-    except (NameUnknown, StoreError):  # it has no such folder, or is not, or no longer, here
+    except (NameUnknown, StoreError):  # no such folder, or not in this store
         return None
 
 
 def tree_id(pair: Pair) -> str:
-    """Return the id by which a log names a tree: that of the tree and of its attributes."""
+    """Return the id of a tree in the log: the ids of the tree and of its attributes."""
     if pair.attributes is None:
         return pair.tree.hex()
     return f"{pair.tree.hex()}+{pair.attributes.hex()}"

@@ -1,7 +1,6 @@
-"""Changes of inputs between two builds, as a bisection combines them.
+"""Changes of inputs between two builds, as combined by a bisection.
 
-A change of one recipe's tasks can be tried without the same change of another recipe; an answer
-names both as one.
+A change that several recipes share is tried in each recipe separately. An answer reports it as one.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from prov.replay.combination import InputStep
 
 
 def identity_of(group: CauseGroup) -> Hashable:
-    """Return what a change has in common in two differences that end at the same build."""
+    """Return a key that matches the same change in two differences with the same new build."""
     change, first = group.change, group.tasks[0]
     new = change.new and change.new.oid
     return change.kind, change.name, new, first if is_unexplained(group) else first.recipe
@@ -30,7 +29,7 @@ def is_unexplained(group: CauseGroup) -> bool:
 
 
 def title_of(group: CauseGroup) -> str:
-    """Return a change and its recipes in words."""
+    """Return a change and its recipes as text."""
     if is_unexplained(group):
         return group.title
     recipes = dict.fromkeys(key.recipe for key in group.tasks)
@@ -38,7 +37,7 @@ def title_of(group: CauseGroup) -> str:
 
 
 def split_by_recipe(groups: Iterable[CauseGroup]) -> list[CauseGroup]:
-    """Return changes that are the same in several recipes as one each."""
+    """Return the changes, split by recipe."""
     return [
         replace(group, tasks=tuple(tasks))
         for group in groups
@@ -47,7 +46,7 @@ def split_by_recipe(groups: Iterable[CauseGroup]) -> list[CauseGroup]:
 
 
 def join_recipes(groups: Iterable[CauseGroup]) -> tuple[CauseGroup, ...]:
-    """Return changes that are the same in several recipes as one."""
+    """Return the changes, with equal changes of several recipes joined."""
     joined: dict[Hashable, CauseGroup] = {}
     for group in groups:
         name = group.tasks if is_unexplained(group) else group.change
@@ -57,7 +56,7 @@ def join_recipes(groups: Iterable[CauseGroup]) -> tuple[CauseGroup, ...]:
 
 
 def input_steps(groups: Iterable[CauseGroup]) -> list[InputStep]:
-    """Return those that are changes of inputs, as steps for a combination of two builds."""
+    """Return the changes of inputs as steps for a combination of two builds."""
     return [
         InputStep(group.change.kind, group.change.name, group.change.new, group.tasks)
         for group in groups
@@ -68,8 +67,10 @@ def input_steps(groups: Iterable[CauseGroup]) -> list[InputStep]:
 def chosen_outputs(
     good: BuildList, bad: BuildList, groups: Iterable[CauseGroup]
 ) -> Mapping[tuple[TaskKey, TaskHash], OutputId]:
-    """Return which output stands for a task hash: the good build's, else the bad one's; the bad
-    one's for tasks that one of these changes gave another output from the same inputs.
+    """Return the output to use for each task hash: the good build's, or else the bad build's.
+
+    A task with one of these changes that produced a different output from the same inputs uses the
+    bad build's output.
     """
     outputs: dict[tuple[TaskKey, TaskHash], OutputId] = {}
     for build in (bad, good):  # the good build's last

@@ -1,4 +1,4 @@
-"""The command that judges: how it runs, and the verdict that its exit status means."""
+"""Run the command that judges a tree, and map its exit status to a verdict."""
 
 from __future__ import annotations
 
@@ -10,49 +10,47 @@ from prov.bisect.search import Verdict
 from prov.errors import ProvError
 
 SKIP = 125
-"""The exit status for "cannot be judged", as in git."""
+"""The exit status for a tree that cannot be judged, as in git."""
 NOT_FOUND = (126, 127)
-"""Exit statuses of a shell that cannot run a program, or find it."""
+"""Exit statuses of a shell that cannot run or find a program."""
 STDERR = 2
 
 
 def check_command(command: Sequence[str]) -> None:
-    """Raise ProvError if there is no such program."""
+    """Raise ProvError if the program does not exist."""
     if shutil.which(command[0]) is None:
         raise ProvError(
-            f"{command[0]} is no program that can be run",
-            hint="name one by its path, as in ./test.sh",
+            f"cannot run {command[0]}: no such program",
+            hint="use a path such as ./test.sh",
         )
 
 
 def run_command(command: Sequence[str]) -> int:
     """Run a command on the caller's terminal and return its exit status.
 
-    What it prints goes to standard error, since it is no answer of prov's. Raises ProvError if it
-    cannot be run.
+    Its standard output is redirected to standard error, because it is not part of prov's answer.
+    Raises ProvError if it cannot be run.
     """
     try:
         return subprocess.run(command, check=False, stdout=STDERR).returncode
     except OSError as error:
-        hint = (
-            "it can be named by its path, as in ./test.sh; if it is a script, its first line names"
-            " a program"
-        )
-        raise ProvError(f"{command[0]} can't be run: {error.strerror}", hint=hint) from error
+        hint = "use a path such as ./test.sh; check the interpreter in a script's first line"
+        raise ProvError(f"cannot run {command[0]}: {error.strerror}", hint=hint) from error
 
 
 def verdict_of(code: int) -> Verdict:
-    """Return the verdict that an exit status means.
+    """Return the verdict of an exit status.
 
-    As in git, 128 and more, and signals, end the bisection: raises ProvError.
+    As in git, a signal or a status of 128 or more ends the bisection with ProvError.
     """
     if code == 0:
         return "good"
     if code == SKIP:
         return "skip"
     if code >= 128 or code < 0:
-        how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
+        how = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
         raise ProvError(
-            f"the command {how}, which is no verdict", hint="`prov bisect continue` asks again"
+            f"no verdict: the command {how}",
+            hint="run `prov bisect continue` to run the command again",
         )
     return "bad"

@@ -1,4 +1,4 @@
-"""The answer of a bisection in words."""
+"""Describe the answer of a bisection."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def describe(store: Store, answer: Answer) -> str:
     """Return the answer of a bisection in one sentence."""
     first_bad = _first_bad(answer)
     if not answer.causes:
-        return f"{first_bad} is the first bad one, and no recorded change of an input explains it"
+        return f"{first_bad} is the first bad build; no recorded input change explains it"
     causes = _and(_cause(store, group) for group in answer.causes)
     build = first_bad.rstrip(",")
     if not answer.isolated:
-        return f"{build} is the first bad one; one or more of these broke it: {causes}"
+        return f"{build} is the first bad build; one or more of these broke it: {causes}"
     return f"{causes} broke it in {build}{_together(store, answer)}{_unbuilt(answer)}"
 
 
@@ -27,8 +27,8 @@ def _first_bad(answer: Answer) -> str:
     build = f"build {answer.bad.hex()[:12]}"
     if not answer.between:
         return build
-    others = "the one" if answer.between == 1 else f"one of the {answer.between}"
-    return f"{build}, or {others} before it that could not be told,"
+    others = "the build" if answer.between == 1 else f"one of the {answer.between} builds"
+    return f"{build}, or {others} before it that could not be judged,"
 
 
 def _together(store: Store, answer: Answer) -> str:
@@ -41,22 +41,24 @@ def _unbuilt(answer: Answer) -> str:
     if not answer.unbuilt:
         return ""
     number = count_text(answer.unbuilt, "combination")
-    return f"; {number} could not be built, so that fewer changes may do"
+    return f"; {number} could not be built, so fewer changes may be enough"
 
 
 def _cause(store: Store, group: CauseGroup) -> str:
-    return f"that {group.title}" if is_unexplained(group) else describe_cause(store, group)
+    if is_unexplained(group):
+        return f"a different output of {group.tasks[0]} from the same inputs"
+    return describe_cause(store, group)
 
 
 def describe_cause(store: Store, group: CauseGroup) -> str:
-    """Return a change in words, and its tasks."""
+    """Return a change and its tasks as text."""
     if is_unexplained(group):
         return group.title
     return f"{group.title}{commits_of(store, group)} in {few(group.tasks)}"
 
 
 def commits_of(store: Store, group: CauseGroup) -> str:
-    """Return the range of commits of a git source that changed, as words; empty for all else."""
+    """Return the commit range of a changed git source as text, an empty text for other changes."""
     change = group.change
     if change.kind != "source" or change.old is None or change.new is None:
         return ""

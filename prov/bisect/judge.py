@@ -1,4 +1,4 @@
-"""The verdicts of a bisection: those in its log, and the command's, which are logged."""
+"""Judge trees by a command, and log the verdicts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from prov.worktree.attributes import Pair
 from prov.worktree.checkout import checkout
 
 PLACE = "{}"
-"""In a command, what stands for the directory; otherwise that is the last argument."""
+"""Placeholder for the directory in a command. Without it, the directory is the last argument."""
 
 
 class VerdictWatcher(Protocol):
-    """What a judge reports."""
+    """Receives the verdicts of a judge."""
 
     def verdict(self, what: str, verdict: Verdict, *, flaky: bool) -> None: ...
 
@@ -35,17 +35,17 @@ class Judge:
     store: Store
     log: Log
     folder: Path
-    """Where trees are checked out."""
+    """Folder for checkouts."""
     run: Callable[[Sequence[str]], int]
     """Runs a command and returns its exit status."""
     watcher: VerdictWatcher
     question: Question = field(init=False)
     verdicts: dict[str, Verdict] = field(init=False)
-    """By tree."""
+    """Keyed by tree id."""
     flaky: bool = field(init=False)
-    """Whether the command judged one tree differently in two runs."""
+    """Whether several runs of the command judged the same tree differently."""
     checkouts: int = 0
-    """How many trees were checked out for the command."""
+    """Number of trees checked out for the command."""
     _is_usable: bool = False
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class Judge:
         self.question, self.verdicts, self.flaky = content.question, content.verdicts, content.flaky
 
     def judge(self, pair: Pair, what: str) -> Verdict:
-        """Return the verdict on a tree: the logged one, else the command's."""
+        """Return the verdict on a tree, from the log or from the command."""
         tree = tree_id(pair)
         if tree in self.verdicts:
             return self.verdicts[tree]
@@ -76,7 +76,7 @@ class Judge:
                 return
 
     def _run_with(self, pair: Pair) -> int:
-        """Run the command with a tree of its own, which it may change; return its exit status."""
+        """Run the command on a private checkout of a tree, and return its exit status."""
         words = self.question.command
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             directory = Path(folder, "tree")
@@ -87,20 +87,20 @@ class Judge:
             return self.run(command)
 
     def _check_usable(self) -> None:
-        """Run the command with the good build: if it is not found there, too, the command is wrong.
+        """Run the command on the good build. If it is not found there either, the command is wrong.
 
-        As git does. Raises ProvError.
+        git does the same. Raises ProvError.
         """
         pair = pair_in(self.store, self.question.name, find_build(self.store, self.question.good))
         assert pair is not None  # it has a tree
         code = self._run_with(pair)
         if code in NOT_FOUND:
             raise ProvError(
-                f"the command ends with {code} for the good build, too: a program that it names"
-                " can't be run",
+                f"the command exits with {code} for the good build too: a program in it cannot be"
+                " run",
                 hint=(
-                    "`prov bisect reset`, then start with another; or mend it, and `prov bisect"
-                    " continue`"
+                    "fix the command and run `prov bisect continue`, or run `prov bisect reset` and"
+                    " start with a different one"
                 ),
             )
         self._is_usable = True

@@ -1,9 +1,9 @@
-"""The log of a bisection: its question, and every verdict, from which a bisection continues.
+"""The log of a bisection: its question and all verdicts. A bisection resumes from its log.
 
-A line of JSON each. A line that a kill cut off does not count; the next verdict replaces it.
+Each line is JSON. A line cut off by a kill is ignored, and the next verdict replaces it.
 
-The question names a command, and a store may come from another person. So a keyed digest binds the
-question to the user who began the bisection and to the store's place.
+The question contains a command, and a store may come from a different person. Therefore a keyed
+digest binds the question to the user who started the bisection and to the store's path.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from prov.userkey import is_own, keyed_digest
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is bisected: two builds, what of them is checked out, and the command that judges it."""
+    """What to bisect: two builds, the directory to judge in each, and the command."""
 
     good: str
     bad: str
     """Ids of builds."""
     name: str
-    """What a command gets: `image:image@output`, without a build."""
+    """The directory for the command, without a build: `image:image@output`."""
     command: tuple[str, ...]
     repeat: int = 1
     combinations: bool = True
-    """Whether to look for earlier changes, too, without which it is not bad."""
+    """Whether to search for earlier changes that are also required for a bad result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ class LogContent:
 
     question: Question
     verdicts: dict[str, Verdict]
-    """By tree."""
+    """Keyed by tree id."""
     flaky: bool
-    """Whether the command judged one tree differently in two runs."""
+    """Whether several runs of the command judged the same tree differently."""
     digest: str
-    """The question's keyed digest, in hexadecimal; empty if the user who began has no key."""
+    """The question's keyed digest in hex; empty if the user who started it has no key."""
 
 
 def _question(table: dict[str, Any]) -> Question:
@@ -53,22 +53,22 @@ def _question(table: dict[str, Any]) -> Question:
     question = Question(**{**table, "command": tuple(table["command"])})
     texts = (question.good, question.bad, question.name, *question.command)
     if not all(isinstance(text, str) for text in texts):
-        raise ValueError("a text is not one")
+        raise ValueError("expected text values")
     if not isinstance(question.repeat, int) or not isinstance(question.combinations, bool):
-        raise ValueError("`repeat` or `combinations` is of another kind")
+        raise ValueError("invalid type of `repeat` or `combinations`")
     return question
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """The file of a log."""
+    """The log file."""
 
     path: Path
 
     def read(self) -> LogContent:
         """Return the question and the verdicts so far.
 
-        Raises ProvError if there is no such file, or it is not a log.
+        Raises ProvError if the file is missing or not a log.
         """
         try:
             first, *rows = [json.loads(line) for line in self.lines()]
@@ -78,44 +78,42 @@ class Log:
             digest = str(first.get("digest", ""))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ProvError(
-                f"{self.path} is no log of a bisection: {error}", hint="`prov bisect reset`"
+                f"{self.path} is not a bisection log: {error}", hint="run `prov bisect reset`"
             ) from error
         for verdict in verdicts.values():
             if verdict not in get_args(Verdict):
                 raise ProvError(
-                    f"{self.path}: {verdict!r} is no verdict",
-                    hint=f"{', '.join(get_args(Verdict))} are",
+                    f"{self.path}: invalid verdict {verdict!r}",
+                    hint=f"use one of {', '.join(get_args(Verdict))}",
                 )
         if not question.command or not all(isinstance(word, str) for word in question.command):
             raise ProvError(
-                f"{self.path} is no log of a bisection: it names no command",
-                hint="`prov bisect reset`",
+                f"{self.path} is not a bisection log: it has no command",
+                hint="run `prov bisect reset`",
             )
         return LogContent(question, verdicts, flaky, digest)
 
     def lines(self) -> list[str]:
-        """Return the whole lines. Raises ProvError if there is no log."""
+        """Return the complete lines. Raises ProvError if there is no log."""
         try:
             text = self.path.read_text()
         except FileNotFoundError as error:
             raise ProvError(
-                "no bisection is going on", hint="`prov bisect start` begins one"
+                "no bisection in progress", hint="run `prov bisect start` to start one"
             ) from error
         return text[: text.rfind("\n") + 1].splitlines()
 
     def begin(self, question: Question) -> None:
-        """Begin with a question of this user's."""
+        """Start the log of this user's question."""
         self._write([self._first(question)])
 
     def copy(self, other: Log) -> None:
-        """Begin with the content of another log, whose command this user approves."""
+        """Start with the content of a different log, whose command this user approves."""
         rows = [json.loads(line) for line in other.lines()]
         self._write([self._first(other.read().question), *rows[1:]])
 
     def is_own(self, content: LogContent) -> bool:
-        """Return whether this user began or approved, in this store, the bisection that a log
-        describes.
-        """
+        """Return whether this user started or approved the logged bisection in this store."""
         try:
             return is_own(self._bound(content.question), bytes.fromhex(content.digest))
         except ValueError:
@@ -133,7 +131,7 @@ class Log:
         replace_file(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
     def add(self, tree: str, verdict: Verdict, what: str, *, flaky: bool) -> None:
-        """Append a verdict, durably."""
+        """Append a verdict durably."""
         row = {"tree": tree, "verdict": verdict, "of": what, "flaky": flaky}
         with os.fdopen(
             os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+b"

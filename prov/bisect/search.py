@@ -1,13 +1,14 @@
-"""Bisection as a state machine: from the verdicts so far to what to try next, or to the answer.
+"""Bisection as a state machine: given the verdicts so far, return the next try or the answer.
 
-It runs nothing itself.
+It runs nothing itself. There are two searches:
 
-Two searches. Over builds in a line, of which the first is good and the last is bad, by halving;
-builds that give the same tree have the same verdict, and are one. Over a set of changes, all of
-which together are bad and none of which is good, for the fewest that are bad: by halving again, and
-what that leaves by delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating
-Failure-Inducing Input", 2002), which is right for any verdicts. Neither asks for a verdict that it
-is given, so that a bisection continues after an interruption by starting again with all verdicts.
+- Over consecutive builds, of which the first is good and the last is bad: binary search. Builds
+  with the same tree have the same verdict and count as one.
+- Over a set of changes, which are bad together and good if none is made, for the fewest that are
+  bad: binary search, then delta debugging of the result (Zeller and Hildebrandt, "Simplifying and
+  Isolating Failure-Inducing Input", 2002), which is correct for any verdicts.
+
+Neither asks for a known verdict. To resume after an interruption, start again with all verdicts.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Verdict = Literal["good", "bad", "skip"]
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """The next one to try: its place in the line, and how many more steps there are at the most."""
+    """The next build to try: its index, and the maximum number of remaining steps."""
 
     index: int
     left: int
@@ -31,18 +32,18 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """The last good one and the first bad one; those between them could not be judged."""
+    """Indexes of the last good and the first bad build. Builds between them could not be judged."""
 
     good: int
     bad: int
 
 
 def next_build(trees: Sequence[str | None], verdicts: Mapping[str, Verdict]) -> Try | Boundary:
-    """Return which of a line to try next, or where it turns bad.
+    """Return the next build to try, or the boundary between good and bad builds.
 
-    `trees` has the id of what each gives, None of one that gives nothing to try; the first is good,
-    the last bad. Those that cannot be judged often come in a row, so that the middle of the longest
-    row without one is tried.
+    `trees` has the id of each build's tree, None for a build without one. The first build is good,
+    the last is bad. Builds that cannot be judged are often consecutive, so the search tries the
+    middle of the longest run of other builds.
     """
     groups = _groups(trees)
     all_verdicts = {**verdicts, str(trees[0]): "good", str(trees[-1]): "bad"}
@@ -62,9 +63,7 @@ def next_build(trees: Sequence[str | None], verdicts: Mapping[str, Verdict]) -> 
 
 
 def _groups(trees: Sequence[str | None]) -> list[range]:
-    """Return the places of each row of equal trees, the first and the last of it; those without a
-    tree are in no row, and do not end one.
-    """
+    """Return the index range of each run of equal trees. Builds without a tree do not end a run."""
     present = [(tree, index) for index, tree in enumerate(trees) if tree is not None]
     groups = []
     for _, row in groupby(present, lambda pair: pair[0]):
@@ -75,16 +74,16 @@ def _groups(trees: Sequence[str | None]) -> list[range]:
 
 @dataclass(frozen=True, slots=True)
 class Combine:
-    """The next set of changes to try, by their places."""
+    """The next set of changes to try, by index."""
 
     chosen: frozenset[int]
     left: int
-    """About how many more there are to try."""
+    """Approximate number of remaining tries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fewest:
-    """The fewest changes that are bad together: without any one of them it is not."""
+    """A minimal set of changes that are bad together: none of them can be omitted."""
 
     chosen: frozenset[int]
 
@@ -95,9 +94,10 @@ class _Unknown(Exception):
 
 
 def next_combination(count: int, verdicts: Mapping[frozenset[int], Verdict]) -> Combine | Fewest:
-    """Return which changes out of `count` to combine next, or the fewest that are bad together.
+    """Return the next combination of `count` changes to try, or a minimal bad one.
 
-    None of them is good, all of them are bad. Those that cannot be judged count as not bad.
+    No changes are good and all changes are bad. A combination that cannot be judged counts as not
+    bad.
     """
 
     def is_bad(chosen: list[int]) -> bool:
@@ -114,14 +114,13 @@ def next_combination(count: int, verdicts: Mapping[frozenset[int], Verdict]) -> 
 
 
 def _needed(changes: list[int], is_bad: Callable[[list[int]], bool]) -> list[int]:
-    """Return some of the changes that are bad, found by halving: the last that is needed, then the
-    one before, …
+    """Return some of the changes that are bad, found by binary search from the last to the first.
 
-    If more changes never turn bad into good, these are the fewest.
+    They are a minimal set if more changes never turn bad into good.
     """
     needed: list[int] = []
     while True:
-        # with those that are needed, the first `low` changes are not bad, the first `high` are
+        # together with `needed`, the first `low` changes are not bad, the first `high` are
         low, high = 0, len(changes)
         while high - low > 1:
             middle = (low + high) // 2
@@ -136,12 +135,12 @@ def _needed(changes: list[int], is_bad: Callable[[list[int]], bool]) -> list[int
 
 
 def _fewest(changes: list[int], is_bad: Callable[[list[int]], bool]) -> list[int]:
-    """Return those of the changes without any one of which they are not bad: delta debugging."""
+    """Return a minimal bad subset of the changes, by delta debugging."""
     parts = 2
     while len(changes) > 1:
         chunks = _chunks(changes, parts)
         subsets = [*chunks]
-        if parts > 2:  # of two chunks, each is the rest of the other
+        if parts > 2:  # with two chunks, each is the complement of the other
             subsets += [[change for change in changes if change not in chunk] for chunk in chunks]
         smaller = next((subset for subset in subsets if is_bad(subset)), None)
         if smaller is not None:
@@ -155,15 +154,15 @@ def _fewest(changes: list[int], is_bad: Callable[[list[int]], bool]) -> list[int
 
 
 def _chunks(changes: list[int], parts: int) -> list[list[int]]:
-    """Return changes in so many chunks of about equal length."""
+    """Return the changes in chunks of about equal length."""
     ends = [at * len(changes) // parts for at in range(parts + 1)]
     return [changes[start:end] for start, end in pairwise(ends)]
 
 
 def joint_verdict(verdicts: Sequence[Verdict]) -> tuple[Verdict, bool]:
-    """Return the verdict of several runs of one command, and whether they differ.
+    """Return the joint verdict of several runs of a command, and whether they differ.
 
-    One bad run is enough.
+    One bad run makes it bad.
     """
     strongest: tuple[Verdict, ...] = ("bad", "good")
     for verdict in strongest:

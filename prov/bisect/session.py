@@ -1,10 +1,10 @@
-"""Which change broke it: a bisection over builds, then over what changed in the guilty step.
+"""Find the change that broke something: bisect builds, then the changes of the guilty build.
 
-First the builds between a good and a bad one are tried: their trees are checked out, nothing is
-built. Where it turns bad, the root causes of that step are combined, until the fewest that are bad
-are found. Then they are tried on top of the good build, too: perhaps they are bad only together
-with something that changed in between. Every verdict is logged before the next tree is tried: after
-an interruption, a bisection continues from its log.
+The search first tries the builds between a good and a bad one. It checks out their trees and builds
+nothing. It then combines the root causes of the first bad build until it finds the fewest that are
+bad. Finally it tries these on top of the original good build: they may be bad only together with an
+earlier change. Each verdict is logged before the next tree is tried, so an interrupted bisection
+resumes from its log.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from prov.worktree.attributes import Pair
 
 
 class Watcher(Protocol):
-    """What a bisection reports while it runs."""
+    """Receives the progress of a bisection."""
 
     def trying(self, what: str, left: int) -> None: ...
 
@@ -71,22 +71,20 @@ class Answer:
 
     good: CommitId
     bad: CommitId
-    """The last good build and the first bad one."""
+    """The last good and the first bad build."""
     between: int
-    """How many builds between them could not be judged."""
+    """Number of builds between them that could not be judged."""
     causes: tuple[CauseGroup, ...]
-    """The fewest changes that are bad together, of that step; empty if no change of inputs explains
-    it.
-    """
+    """The fewest changes of the first bad build that are bad together; empty if there are none."""
     earlier: tuple[CauseGroup, ...]
-    """What else is needed, and changed before that step."""
+    """Earlier changes that are also required."""
     tried: int
-    """How many trees were checked out for the command."""
+    """Number of trees checked out for the command."""
     flaky: bool
     unbuilt: int = 0
-    """How many combinations could not be built: fewer changes may be enough."""
+    """Number of combinations that could not be built. If not 0, fewer changes may be enough."""
     isolated: bool = True
-    """False if no combination can be built here, so that all changes of the step are named."""
+    """False if no combination can be built here; `causes` then has all changes of the build."""
 
 
 @dataclass(slots=True)
@@ -112,13 +110,13 @@ class Bisect:
 
     @property
     def target(self) -> TaskKey:
-        """The task whose output, or another part, the command gets."""
+        """The task with the part to judge."""
         return TaskKey(self.question.name.partition("@")[0])
 
     def run(self) -> Answer:
-        """Go on to the end.
+        """Run or resume the bisection until the answer.
 
-        Raises ProvError where the question has no answer; KeyboardInterrupt goes through.
+        Raises ProvError if the question has no answer. Does not catch KeyboardInterrupt.
         """
         candidates = candidates_of(self.store, self.question)
         boundary = self._search_builds(candidates)
@@ -135,7 +133,7 @@ class Bisect:
             flaky=self.judge.flaky,
             isolated=len(causes) < 2,
         )
-        if self.target not in self._tasks_of(bad):  # BitBake's: prov cannot run it again
+        if self.target not in self._tasks_of(bad):  # a BitBake task, which prov cannot rerun
             return answer
         fewest = self._fewest_by_recipe(good, bad, causes)
         earlier: list[CauseGroup] = []
@@ -165,9 +163,7 @@ class Bisect:
         return step
 
     def _check_ends(self, builds: list[BuildList], boundary: Boundary) -> None:
-        """Judge the good and the bad build where no other build was judged so: is the command the
-        right one?
-        """
+        """Judge the good and the bad build themselves if no other build confirmed the command."""
         self._check_end(builds[0], builds[boundary.good], "good", "bad")
         self._check_end(builds[-1], builds[boundary.bad], "bad", "good")
 
@@ -179,14 +175,14 @@ class Bisect:
         title = f"build {build.commit.hex()[:12]}"
         if pair is not None and self.judge.judge(pair, title) == other:
             raise ProvError(
-                f"the command says that {title} is {other}, which was given as {given}",
-                hint="`prov bisect reset`, then start with other builds or another command",
+                f"the command judges {title} as {other}, but it was given as {given}",
+                hint="run `prov bisect reset`, then start with different builds or command",
             )
 
     # over changes
 
     def _causes(self, good: BuildList, bad: BuildList) -> list[CauseGroup]:
-        """Return the root causes of a step that the target depends on."""
+        """Return the root causes between two builds that the target depends on."""
         reached = self._reached(good) | self._reached(bad)
         groups = build_difference(self.store.objects, good, bad).causes
         narrowed = (
@@ -196,9 +192,7 @@ class Bisect:
         return [group for group in narrowed if group.tasks]
 
     def _reached(self, build: BuildList) -> set[str]:
-        """Return the target and all tasks of a build that it depends on, as far as inputs are in
-        the store.
-        """
+        """Return the target and its dependencies in a build, as far as inputs are stored."""
         reached: set[str] = set()
         pending = [self.target]
         while pending:
@@ -212,15 +206,15 @@ class Bisect:
         return reached
 
     def _tasks_of(self, build: BuildList) -> dict[TaskKey, RecordedTask]:
-        """Return all tasks that a build has, as recorded; those without a record are left out."""
+        """Return all recorded tasks of a build. Tasks without a record are omitted."""
         if build.commit not in self._tasks:
             tasks = {}
             for recipe in build.recipes():
                 for key, line in build.lines(recipe).items():
                     commit = self.store.refs.get(str(RunRef(key, line.task_hash, line.run)))
-                    if commit is None:  # built elsewhere: reported when it is needed
+                    if commit is None:  # built on another machine: an error only if required
                         continue
-                    with contextlib.suppress(StoreError):  # an older prov recorded it: likewise
+                    with contextlib.suppress(StoreError):  # from an older prov: likewise
                         tasks[key] = read_task(self.store, key, commit)
             self._tasks[build.commit] = tasks
         return self._tasks[build.commit]
@@ -228,7 +222,7 @@ class Bisect:
     def _fewest_by_recipe(
         self, good: BuildList, bad: BuildList, causes: Sequence[CauseGroup]
     ) -> list[CauseGroup]:
-        """Return the fewest changes that are bad on top of a good build, each in one recipe."""
+        """Return the fewest changes that are bad on top of a good build, split by recipe."""
         fewest = self._fewest(good, bad, causes, [])
         parts = split_by_recipe(fewest)
         return self._fewest(good, bad, parts, []) if len(parts) > len(fewest) else fewest
@@ -240,9 +234,7 @@ class Bisect:
         causes: Sequence[CauseGroup],
         always: Sequence[CauseGroup],
     ) -> list[CauseGroup]:
-        """Return the fewest changes that are bad on top of a good build, together with those that
-        are `always` made.
-        """
+        """Return the fewest changes that are bad on top of a good build together with `always`."""
         if not causes:
             return []
         verdicts: dict[frozenset[int], Verdict] = {}
@@ -255,9 +247,7 @@ class Bisect:
     def _earlier(
         self, first: BuildList, bad: BuildList, fewest: list[CauseGroup]
     ) -> list[CauseGroup]:
-        """Return what changed between the first good build and the guilty step without which that
-        is not bad.
-        """
+        """Return the changes before the guilty build without which its changes are not bad."""
         causes = split_by_recipe(self._causes(first, bad))
         guilty = {identity_of(group) for group in split_by_recipe(fewest)}
         always = [group for group in causes if identity_of(group) in guilty]
@@ -273,13 +263,13 @@ class Bisect:
     def _judge(
         self, good: BuildList, bad: BuildList, chosen: Sequence[CauseGroup], left: int
     ) -> Verdict:
-        """Return the verdict on a good build with some changes of a bad one."""
+        """Return the verdict on a good build with some changes of a bad build."""
         title = f"{good.commit.hex()[:12]} with {few(map(title_of, chosen))}"
         self.watcher.trying(title, left)
         pair = self._build(good, bad, chosen)
         if pair is None:
             self._unbuilt += 1
-            self.watcher.verdict(f"{title}, which can't be built", "skip", flaky=False)
+            self.watcher.verdict(f"{title} (cannot be built)", "skip", flaky=False)
             return "skip"
         if tree_id(pair) == tree_in(self.store, self.question.name, good):
             return "good"
@@ -288,9 +278,7 @@ class Bisect:
         return self.judge.judge(pair, title)
 
     def _build(self, good: BuildList, bad: BuildList, chosen: Sequence[CauseGroup]) -> Pair | None:
-        """Build a combination of two builds and return what the command gets of it; None if it
-        cannot be built.
-        """
+        """Build a combination of two builds and return the part to judge, None if that failed."""
         tasks = combine(self.store, self._tasks_of(good), self._tasks_of(bad), input_steps(chosen))
         outputs = chosen_outputs(good, bad, chosen)
         try:
@@ -308,13 +296,13 @@ class Bisect:
         return part_of(self.store, line, self.question.name.partition("@")[2])
 
     def _check_summary(self, summary: Summary) -> None:
-        """Raise KeyboardInterrupt or ProvError for a build that says nothing about the changes."""
+        """Raise KeyboardInterrupt or ProvError for a build that failed for unrelated reasons."""
         if summary.interrupted:
             raise KeyboardInterrupt
         for failed in summary.failed:
             self.watcher.failed(failed)
             if failed.environment:
                 raise ProvError(
-                    f"{failed.key} can't be run here: {failed.problem}",
-                    hint="mend that, then `prov bisect continue`",
+                    f"cannot run {failed.key}: {failed.problem}",
+                    hint="fix the problem, then run `prov bisect continue`",
                 )

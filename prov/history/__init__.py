@@ -1,1 +1,1 @@
-"""Questions about what was recorded. Read-only, and they cost what they read."""
+"""Read-only questions about recorded tasks and builds. Each reads only the objects it needs."""

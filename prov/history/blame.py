@@ -1,10 +1,9 @@
-"""Which task made a file: from an image, a package, a sysroot or a WORKDIR back to where its
-content comes from.
+"""Find the tasks that wrote a file, back to the sources of its content.
 
-A WORKDIR's file is followed by path along the commits of its chain: the task whose commit changed
-it wrote it. What a task started from leads to the output that it was taken from, a sysroot's file
-to the package that staged it. A file that is new and whose content a task had at hand under another
-name is a copy of that.
+A file in a WORKDIR is followed by path along the commits of its chain: the task whose commit
+changed it wrote it. A file that a task started with leads to the output it came from; a file in a
+sysroot leads to the package that staged it. A new file is a copy if the task already had the same
+content under a different name.
 """
 
 from __future__ import annotations
@@ -38,27 +37,25 @@ from prov.worktree.pool import EMPTY_BLOB
 What = Literal["made", "rewrote", "copied"]
 MOST_STEPS = 500
 LEVELS = 4
-"""Of the graph, how far down a content is searched for that no task had as a file: a package's, in
-an archive.
-"""
+"""How many levels of dependencies to search for a copy's source, such as a file in an archive."""
 OUTSIDE = TaskKey("changed outside any task")
-"""Stands for the task of a change that was made by hand."""
+"""Task key of a change made by hand."""
 _RECIPE = re.compile(r"[\w.+-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class WriteStep:
-    """One task's part in a file; the first step is the last in time."""
+    """What one task did to a file. Steps are ordered from the newest to the oldest."""
 
     key: TaskKey
     what: What
     path: str
-    """In its WORKDIR."""
+    """Path in the task's WORKDIR."""
     commit: CommitId
     origin: str = ""
-    """Of a copy: what it was copied from."""
+    """Source of a copy; empty for other steps."""
     patches: tuple[str, ...] = ()
-    """Of the task's patches, the names of those that change the file."""
+    """Names of the task's patches that change the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +66,7 @@ class Blame:
     node: FileNode
     steps: tuple[WriteStep, ...]
     sources: tuple[tuple[str, str], ...]
-    """What the recipe of the first task builds from: name, and a checksum, commit or id."""
+    """Sources of the first task's recipe: name, and a checksum, commit or object id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +79,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class TakenOutput:
-    """An output that a task took over (`from`) or had in its sysroot (`needs`)."""
+    """An output that a task started from (`from`) or had in its sysroot (`needs`)."""
 
     kind: str
     key: TaskKey
@@ -90,10 +87,10 @@ class TakenOutput:
 
 
 def blame(store: Store, file: FileName) -> Blame:
-    """Return a file's history through tasks. Raises NameUnknown for what is not there."""
+    """Return a file's history through tasks. Raises NameUnknown if the file does not exist."""
     node = node_in(store, file)
     if node is None or file.commit is None:
-        raise NameUnknown(f"there is no {os.fsdecode(file.path)} in the {file.part} of {file.key}")
+        raise NameUnknown(f"no file {os.fsdecode(file.path)} in the {file.part} of {file.key}")
     tracer = _Tracer(store, Producers(store), ContentSearch(store.objects))
     steps = tuple(tracer.follow(file.commit, file.part, file.path))
     last = steps[-1].commit if steps else file.commit
@@ -107,7 +104,7 @@ class _Tracer:
     contents: ContentSearch
 
     def follow(self, commit: CommitId, part: str, path: bytes) -> Iterator[WriteStep]:
-        """Yield the steps of a file in one part of a run, the last in time first."""
+        """Yield the steps of a file in one part of a run, the newest first."""
         location = self.start(commit, part, path)
         for _ in range(MOST_STEPS):
             if location is None:
@@ -117,7 +114,7 @@ class _Tracer:
                 yield step
 
     def start(self, commit: CommitId, part: str, path: bytes) -> Location | None:
-        """Return where a file of one part of a run is in a WORKDIR."""
+        """Return the WORKDIR location of a file in one part of a run."""
         if part in SYSROOTS:
             return self.from_sysroot(commit, path)
         if part == "before":
@@ -127,9 +124,9 @@ class _Tracer:
         return Location(commit, path)
 
     def in_workdir(self, commit: CommitId, path: bytes) -> Location:
-        """Return where a file of an output is in the WORKDIR.
+        """Return the WORKDIR location of a file in an output.
 
-        Outputs of BitBake's tasks may begin further down.
+        The output of a BitBake task may start in a subfolder of its WORKDIR.
         """
         output = read_part(self.store, commit, "output")
         node = at_path(self.store.objects, output, path) if output else None
@@ -139,10 +136,9 @@ class _Tracer:
         return Location(commit, self.contents.find(workdir, node.oid, like=path) or path)
 
     def last_write(self, location: Location) -> tuple[WriteStep | None, Location | None]:
-        """Return the last task that wrote a path, up to a commit, and where its content was
-        before.
+        """Return the last step that wrote a path up to a commit, and where its content was before.
 
-        There is no step where the path was in what the chain of tasks started from.
+        The step is None if the path was already there when the chain of tasks started.
         """
         node = self.at(location.commit, location.path)
         commit, path = location.commit, location.path
@@ -179,7 +175,7 @@ class _Tracer:
         return WriteStep(key, "copied", text, commit, name), source
 
     def patches(self, commit: CommitId, path: bytes) -> list[tuple[str, bytes]]:
-        """Return names and texts of a task's own patches that change a path."""
+        """Return the names and texts of a task's own patches that change a path."""
         inputs = self.inputs(commit)
         own = inputs.own.items() if inputs else ()
         texts = [
@@ -189,32 +185,30 @@ class _Tracer:
         ]
         return sorted((name, text) for name, text in texts if changes_path(text, path))
 
-    # where something is
+    # locations
 
     def at(self, commit: Oid, path: bytes) -> FileNode | None:
-        """Return what a commit's WORKDIR has at a path."""
+        """Return the node at a path in a commit's WORKDIR."""
         return at_path(self.store.objects, read_workdir(self.store.objects, commit), path)
 
     def parent(self, commit: CommitId) -> CommitId | None:
-        """Return the WORKDIR before a commit."""
+        """Return the commit of the WORKDIR before a commit."""
         parents = self.store.objects.commit(commit).parents
         return CommitId(parents[0]) if parents else None
 
     def is_task(self, commit: CommitId) -> bool:
-        """Return whether a commit has a record, as a start that takes over nothing has not."""
+        """Return whether a commit has a record. The start commit of an empty WORKDIR has none."""
         return len(self.store.objects.commit(commit).parents) == 2
 
     def before_task(self, commit: CommitId, path: bytes) -> Location | None:
-        """Return where a path was before a task: in the WORKDIR of the one before it, or in an
-        output.
-        """
+        """Return where a path was before a task: in its predecessor's WORKDIR or in an output."""
         parent = self.parent(commit)
         if parent is not None and self.is_task(parent):
             return Location(parent, path)
         return self.from_start(commit, path)
 
     def from_start(self, commit: CommitId, path: bytes) -> Location | None:
-        """Return where a path comes from that a task found in its WORKDIR when it started."""
+        """Return the origin of a path that was in a task's WORKDIR when the task started."""
         objects = self.store.objects
         start = self.parent(commit)
         grandparents = objects.commit(start).parents if start is not None else ()
@@ -230,7 +224,7 @@ class _Tracer:
         return None
 
     def from_sysroot(self, commit: CommitId, path: bytes) -> Location | None:
-        """Return where a file of a sysroot is in the WORKDIR of the task that staged it."""
+        """Return the location of a sysroot's file in the WORKDIR of the task that staged it."""
         objects = self.store.objects
         for taken in self.taken_outputs(commit):
             run = self.run_of(taken) if taken.kind == "needs" else None
@@ -242,10 +236,10 @@ class _Tracer:
         return self.from_bitbake_sysroot(commit, path)
 
     def from_bitbake_sysroot(self, commit: CommitId, path: bytes) -> Location | None:
-        """Return where a file of a sysroot that was composed for one of BitBake's tasks is.
+        """Return the location of a file in a sysroot composed for a BitBake task.
 
-        What recipes staged is named by BitBake's own hashes. A native recipe stages its sysroot's
-        path, too.
+        The record lists the staged recipes with BitBake task hashes. Native recipes stage files
+        below the path of their sysroot.
         """
         key = task_of(self.store, commit)
         recipe = key.recipe if key is not None else ""
@@ -254,7 +248,7 @@ class _Tracer:
         rows = record.text(self.store.objects, SYSROOT_OF).decode("utf-8", "replace").splitlines()
         for row in rows:
             name, _, task_hash = row.partition(" ")
-            if not _RECIPE.fullmatch(name):  # the record may come from anywhere
+            if not _RECIPE.fullmatch(name):  # a fetched record may hold anything
                 continue
             staging = TaskKey.of(f"{multiconfig}{name}", "do_populate_sysroot")
             location = self.staged_by(staging, task_hash, path)
@@ -263,7 +257,7 @@ class _Tracer:
         return None
 
     def staged_by(self, key: TaskKey, bitbake_hash: str, path: bytes) -> Location | None:
-        """Return where a run of a task with one of BitBake's task hashes has a staged path."""
+        """Return the location of a staged path in the run of a task with a BitBake task hash."""
         for oid in self.store.refs.list(runs_of(key)).values():
             run = CommitId(oid)
             facts = read_run_record(self.store.objects, run).facts(self.store.objects)
@@ -276,17 +270,17 @@ class _Tracer:
         return None
 
     def output_folders(self, run: CommitId) -> list[bytes]:
-        """Return the folders that a task gives to others, each with a slash."""
+        """Return the output folders of a run, each with a trailing slash."""
         facts = read_run_record(self.store.objects, run).facts(self.store.objects)
         try:
             return [os.fsencode(text) + b"/" for text in shlex.split(facts.get("outputdir", ""))]
-        except ValueError:  # which prov does not write
+        except ValueError:  # invalid quoting, in a record that prov did not write
             return []
 
-    # what a task took
+    # inputs
 
     def inputs(self, commit: CommitId) -> Inputs | None:
-        """Return the inputs of the task that a commit records, None if they are not here."""
+        """Return the inputs of the task recorded in a commit, None if the store lacks them."""
         key = task_of(self.store, commit)
         task_hash = read_run_record(self.store.objects, commit).task_hash
         if key is None or task_hash is None:
@@ -297,7 +291,7 @@ class _Tracer:
             return None
 
     def taken_outputs(self, commit: CommitId) -> Iterator[TakenOutput]:
-        """Yield the outputs that a task took and that are still here."""
+        """Yield the outputs that a task used and that the store still has."""
         inputs = self.inputs(commit)
         for (kind, key), oid in inputs.edges.items() if inputs else ():
             if kind == "after" or oid is None or isinstance(oid, Unihash):
@@ -306,7 +300,7 @@ class _Tracer:
                 yield TakenOutput(kind, key, OutputId(oid))
 
     def run_of(self, taken: TakenOutput) -> CommitId | None:
-        """Return the commit of a run that led to an output."""
+        """Return the commit of a run that produced an output."""
         task_hash = self.producers.hash_of(taken.key, taken.output)
         if task_hash is None:
             return None
@@ -315,9 +309,10 @@ class _Tracer:
     # copies
 
     def copied_from(self, location: Location, oid: Oid) -> tuple[str, Location] | None:
-        """Return what a new file was copied from, in words, and where that is.
+        """Return a text and a location for the file that a new file was copied from.
 
-        Of an empty file, or a short one with another name, the same content is no sign of that.
+        Returns None for an empty file, and for a short file without a source of the same name:
+        their content occurs by chance.
         """
         if oid == EMPTY_BLOB:
             return None
@@ -334,15 +329,15 @@ class _Tracer:
         return self.in_taken_workdirs(location, oid)
 
     def in_part(self, commit: CommitId, part: str, path: bytes) -> Location | None:
-        """Return where a path of what a task had at hand comes from."""
+        """Return the origin of a path in the WORKDIR before a task, or in one of its sysroots."""
         if part == "before":
             return self.before_task(commit, path)
         return self.from_sysroot(commit, path)
 
     def in_taken_workdirs(self, location: Location, oid: Oid) -> tuple[str, Location] | None:
-        """Look for a content in the WORKDIRs of the tasks whose outputs a task took.
+        """Search for a content in the WORKDIRs of the tasks whose outputs a task used.
 
-        The output itself may be an archive.
+        The outputs themselves may be archives.
         """
         level, visited = [location.commit], {location.commit}
         for _ in range(LEVELS):
@@ -363,8 +358,9 @@ class _Tracer:
     # sources
 
     def sources(self, commit: CommitId) -> Iterator[tuple[str, str]]:
-        """Yield the sources of a task's recipe: its own inputs', or those of the tasks that it goes
-        back to.
+        """Yield the sources of a task's recipe.
+
+        They are the task's own inputs, or those of the nearest earlier task that has any.
         """
         pending, visited = [commit], {commit}
         while pending:
@@ -380,7 +376,7 @@ class _Tracer:
                     pending.append(earlier)
 
     def own_before(self, commit: CommitId, inputs: Inputs | None) -> Iterator[CommitId]:
-        """Yield the runs of the same recipe that a task goes back to."""
+        """Yield the runs of the same recipe that a task continues from."""
         recipe = inputs.key.recipe if inputs else ""
         parent = self.parent(commit)
         if parent is not None and task_of(self.store, parent) is not None:
@@ -392,7 +388,7 @@ class _Tracer:
                     yield run
 
     def source_text(self, entry: Entry) -> str:
-        """Return a source's pinned checksum or commit, else the id of its content."""
+        """Return a source's pinned checksum or commit, or the id of its content."""
         if entry.mode == MODE_DIRECTORY:
             return f"tree {entry.oid.hex()}"
         text = self.store.objects.blob(entry.oid)
@@ -401,7 +397,7 @@ class _Tracer:
 
 
 def _own_sources(inputs: Inputs) -> dict[str, Entry]:
-    """Return the sources among a task's own inputs; `%` begins the names of others' files."""
+    """Return the sources among a task's own inputs, without non-source files (`%…`)."""
     return {
         name: entry
         for (kind, name), entry in inputs.own.items()
@@ -413,10 +409,10 @@ def _own_sources(inputs: Inputs) -> dict[str, Entry]:
 
 
 def line_origins(store: Store, file: Blame) -> list[str]:
-    """Return, for each line of a file, the task that brought it, or the patch: `zlib:patch
-    0001-fix.patch`.
+    """Return the task that introduced each line of a file, with its patch if it has one.
 
-    A line that a task's start already had, and whose task is not known, has an empty text.
+    An example is `zlib:patch 0001-fix.patch`. The text is empty for a line that was already there
+    when the first known task started.
     """
     tracer = _Tracer(store, Producers(store), ContentSearch(store.objects))
     versions: list[tuple[WriteStep, str]] = []
@@ -445,7 +441,8 @@ def _origin(tracer: _Tracer, steps: list[WriteStep], line: BlamedLine) -> str:
 def changes_path(patch: bytes, path: bytes) -> bool:
     """Return whether a patch changes a path.
 
-    How many leading folders its names have (`-p`) is not known here.
+    The number of leading folders in the patch's names (`-p`) is unknown here, so suffixes match
+    too.
     """
     for line in patch.splitlines():
         if line.startswith((b"+++ ", b"--- ")):

@@ -1,7 +1,7 @@
-"""Builds by name, and lists of them.
+"""Find and list builds.
 
-A build is called `latest`, by a label, or by the beginning of its commit's id; `~2` after any of
-these goes two builds back.
+The name of a build is `latest`, a label, or a prefix of its commit id. `NAME~2` is the build two
+before NAME.
 """
 
 from __future__ import annotations
@@ -35,37 +35,38 @@ _ID_PREFIX = re.compile("[0-9a-f]{4,40}")
 
 @dataclass(frozen=True, slots=True)
 class BuildRow:
-    """A recorded build, as a list shows it."""
+    """A recorded build, as listed."""
 
     commit: CommitId
     seconds: int
-    """When it began, since the epoch."""
+    """Start time, in seconds since the epoch."""
     took: float
-    """Seconds."""
+    """Duration in seconds."""
     facts: dict[str, str]
     labels: tuple[str, ...]
     pinned: bool
 
     @property
     def id(self) -> str:
-        """The beginning of its commit's id, as users write it."""
+        """The abbreviated commit id."""
         return short_id(self.commit)
 
 
 def short_id(build: CommitId) -> str:
-    """Return the beginning of a build's id, as users write it: 12 hex digits."""
+    """Return the abbreviated id of a build: 12 hex digits."""
     return build.hex()[:12]
 
 
 def find_build(store: Store, name: str) -> BuildList:
-    """Return the build that a name stands for. Raises NameUnknown with the nearest names."""
+    """Return the build with a name. Raises NameUnknown with similar names as the hint."""
     base, count = split_steps(name)
     build = BuildList(store, _find(store, base, name))
     for _ in range(count):
         before = build.before()
         if before is None:
             raise NameUnknown(
-                f"{name}: there are not so many builds before {base}", hint="`prov builds`"
+                f"{name}: fewer than {count} builds precede {base}",
+                hint="run `prov builds` to list builds",
             )
         build = before
     return build
@@ -79,7 +80,7 @@ def split_steps(name: str) -> tuple[str, int]:
 
 
 def _step_length(step: str) -> int:
-    """Return how many builds `~3`, `~` or `^` goes back."""
+    """Return how many builds to go back for `~3`, `~` or `^`."""
     digits = step[1:]
     return int(digits) if digits else 1
 
@@ -99,22 +100,22 @@ def _find(store: Store, base: str, name: str) -> CommitId:
     commit = _commit_by_id(store, base) if _ID_PREFIX.fullmatch(base) else _git_commit(store, base)
     if commit is not None and is_build(store, commit):
         return CommitId(commit)
-    problem = "is a commit, but no build's" if commit else "names no build"
-    hint = nearest(base, [LATEST, *all_labels(store)]) or "`prov builds` lists them"
-    raise NameUnknown(f"{name} {problem}", hint=hint)
+    message = f"{name}: commit is not a build" if commit else f"no build is named {name}"
+    hint = nearest(base, [LATEST, *all_labels(store)]) or "run `prov builds` to list builds"
+    raise NameUnknown(message, hint=hint)
 
 
 def _last(store: Store) -> CommitId:
     commit = store.refs.get(BUILDS)
     if commit is None:
-        raise NameUnknown("no build is recorded", hint="`prov build`")
+        raise NameUnknown("no build is recorded", hint="run `prov build`")
     return CommitId(commit)
 
 
 def _commit_by_id(store: Store, digits: str) -> Oid | None:
-    """Return the build, else the commit, whose id begins with some hex digits.
+    """Return the build, or any other commit, whose id begins with hex digits.
 
-    Raises NameUnknown if several builds' ids do.
+    Raises NameUnknown if several builds match.
     """
     answer = run_git(store.path, ["rev-parse", f"--disambiguate={digits}"]).decode()
     objects = [bytes.fromhex(text) for text in answer.split()]
@@ -122,14 +123,14 @@ def _commit_by_id(store: Store, digits: str) -> Oid | None:
     builds = [oid for oid in commits if is_build(store, oid)]
     if len(builds) > 1:
         raise NameUnknown(
-            f"{digits} is the beginning of {len(builds)} builds",
-            hint=", ".join(oid.hex() for oid in builds[:4]),
+            f"{digits} is ambiguous: {len(builds)} builds begin with it",
+            hint=f"use one of {', '.join(oid.hex() for oid in builds[:4])}",
         )
     return next(iter(builds or commits), None)
 
 
 def _git_commit(store: Store, name: str) -> Oid | None:
-    """Return the commit that git finds under a name, None if it finds none."""
+    """Return the commit that git finds for a name, None if there is none."""
     options = ["--verify", "--quiet", "--end-of-options"]
     try:
         answer = run_git(store.path, ["rev-parse", *options, f"{name}^{{commit}}"])
@@ -139,7 +140,7 @@ def _git_commit(store: Store, name: str) -> Oid | None:
 
 
 def is_build_name(store: Store, name: str) -> bool:
-    """Return whether a name stands for a build."""
+    """Return whether a name is the name of a build."""
     try:
         find_build(store, name)
     except NameUnknown:
@@ -157,7 +158,7 @@ def list_builds(store: Store, limit: int) -> list[BuildRow]:
 def build_row(
     build: BuildList, labels: Mapping[CommitId, tuple[str, ...]], pins: Set[CommitId]
 ) -> BuildRow:
-    """Return a build as a list shows it."""
+    """Return a build's row in a list."""
     commit = build.commit
     began = build.store.objects.commit(commit).author.seconds
     return BuildRow(

@@ -1,9 +1,9 @@
-"""Why a task's inputs changed: root causes, down the graph and between builds.
+"""Find the root causes of changed inputs, across dependencies and between builds.
 
-A change goes up the graph: the hash of a task changed since a text of its own changed, or since
-something that it takes did. Going down along the edges that differ, the tasks with changes of their
-own are the *root causes*; all others merely followed. A task that produced a different output from
-the same inputs is a root cause as well.
+A task's hash changes because one of its own inputs changed, or because one of its dependencies did.
+Following the changed edges down the graph, the tasks with changes of their own are the *root
+causes*; all other changed tasks only follow from them. A task that produced a different output from
+identical inputs is also a root cause.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ SAME_INPUTS = "same inputs"
 
 
 class Side(Protocol):
-    """One of two states of a graph of tasks: recorded, or as the recipes say now."""
+    """One of two states of the task graph: as recorded, or as the recipes define it now."""
 
     def behind(self, edge: Edge, oid: EdgeId | None) -> Inputs | None:
-        """Return the inputs of the task behind an edge that leads to an id; None if unknown."""
+        """Return the inputs of the task at the end of an edge, None if unknown."""
 
 
 @dataclass(slots=True)
@@ -39,7 +39,6 @@ class RecordedSide:
     producers: Producers
 
     def behind(self, edge: Edge, oid: EdgeId | None) -> Inputs | None:
-        """Return the inputs of the task behind an edge that leads to an id; None if unknown."""
         task_hash = self._task_hash(edge, oid) if oid is not None else None
         if task_hash is None:
             return None
@@ -49,9 +48,9 @@ class RecordedSide:
             return None
 
     def _task_hash(self, edge: Edge, oid: EdgeId) -> TaskHash | None:
-        """Return the task hash behind an edge: of the predecessor, it is the id itself.
+        """Return the task hash at the end of an edge. An `after` edge holds it as its id.
 
-        BitBake's tasks name predecessors by unihashes, too.
+        BitBake tasks also name predecessors by unihash.
         """
         if edge.kind == "after" and not isinstance(oid, Unihash):
             return TaskHash(oid)
@@ -61,11 +60,11 @@ class RecordedSide:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A task with changes of its own, and the way from it up to the task that was asked about."""
+    """A task with changes of its own, and the path from it to the task in question."""
 
     key: TaskKey
     changes: tuple[Change, ...]
-    """Empty where what is behind an edge is not recorded here."""
+    """Empty if the inputs of the task at the end of an edge are not recorded."""
     chain: tuple[TaskKey, ...]
 
 
@@ -97,7 +96,7 @@ def first_causes(
 
 
 def _same_inputs(before: Inputs, after: Inputs, compared: Compared) -> tuple[Change, ...]:
-    """Return the change of a task whose output differs although its inputs do not, else nothing."""
+    """Return the change of a task whose output differs although its inputs do not, or nothing."""
     is_same_hash = before.task_hash is not None and before.task_hash == after.task_hash
     if compared.edges or not is_same_hash:
         return ()
@@ -114,46 +113,46 @@ class TaskDifference:
     key: TaskKey
     old: Line | None
     new: Line | None
-    """None where the build has no such task."""
+    """None if the build does not have the task."""
     own: tuple[Change, ...]
-    """Its own changes: it is a root cause if there are any."""
+    """Changes of the task's own inputs. The task is a root cause if there are any."""
 
 
 @dataclass(frozen=True, slots=True)
 class CauseGroup:
-    """One change of an input, and all tasks that it is an input of."""
+    """A changed input, and all tasks that have it as an input."""
 
     change: Change
     tasks: tuple[TaskKey, ...]
 
     @property
     def title(self) -> str:
-        """The change in words."""
+        """The change as text."""
         if self.change.kind == SAME_INPUTS:
-            return f"{self.tasks[0]} gave another output for the same inputs"
+            return f"{self.tasks[0]} produced a different output from the same inputs"
         return self.change.title
 
 
 @dataclass(frozen=True, slots=True)
 class BuildDifference:
-    """What is different between two builds."""
+    """The differences between two builds."""
 
     versions: Mapping[str, tuple[str, str]]
-    """Recipe -> version before and after, of those whose version changed."""
+    """Recipe -> old and new version, for recipes whose version changed."""
     added: tuple[str, ...]
     removed: tuple[str, ...]
-    """Recipes that only one of them has, where the other one is whole."""
+    """Recipes in only one of the builds. Empty if the build without them is incomplete."""
     tasks: tuple[TaskDifference, ...]
     causes: tuple[CauseGroup, ...]
 
     @property
     def followed(self) -> list[TaskKey]:
-        """Tasks that changed only since something that they take did."""
+        """Tasks that changed only because a dependency changed."""
         return [task.key for task in self.tasks if task.old and task.new and not task.own]
 
 
 def build_difference(reader: TreeReader, old: BuildList, new: BuildList) -> BuildDifference:
-    """Return what is different; recipes whose lists are the same are not read."""
+    """Return the differences between two builds. Recipes with identical lists are not read."""
     tasks = changed_tasks(reader, old, new)
     old_recipes = set(old.recipes())
     new_recipes = set(new.recipes()) | {task.key.recipe for task in tasks if task.new}
@@ -169,15 +168,15 @@ def build_difference(reader: TreeReader, old: BuildList, new: BuildList) -> Buil
 def changed_versions(
     before: Mapping[str, str], after: Mapping[str, str]
 ) -> dict[str, tuple[str, str]]:
-    """Return recipe -> both versions, of the recipes that both builds have in two versions."""
+    """Return recipe -> old and new version, for recipes in both builds whose version changed."""
     common = sorted(before.keys() & after.keys())
     return {name: (before[name], after[name]) for name in common if before[name] != after[name]}
 
 
 def group_causes(tasks: Iterable[TaskDifference]) -> tuple[CauseGroup, ...]:
-    """Return each change that some tasks have in common, in the order of the tasks.
+    """Return each change with all tasks that have it, in the order of the tasks.
 
-    A task that produced a different output from the same inputs is a group of its own.
+    A task that produced a different output from the same inputs has a group of its own.
     """
     groups: dict[tuple[object, ...], tuple[Change, list[TaskKey]]] = {}
     for task in tasks:
@@ -193,13 +192,13 @@ def group_causes(tasks: Iterable[TaskDifference]) -> tuple[CauseGroup, ...]:
 def _is_whole(build: BuildList) -> bool:
     """Return whether a build reached all of its recipes.
 
-    A build that failed or was interrupted may not have.
+    A failed or interrupted build may not have reached all of them.
     """
     return build.facts().get("result", "ok") == "ok"
 
 
 def changed_tasks(reader: TreeReader, old: BuildList, new: BuildList) -> list[TaskDifference]:
-    """Return the tasks that differ between two builds, failed ones among them, sorted by key."""
+    """Return the tasks that differ between two builds, including failed ones, sorted by key."""
     failed = failures(new)
     differences = []
     for recipe in sorted(old.differing(new)):
@@ -225,7 +224,7 @@ def _own_changes(
     if old is None or new is None:
         return ()
     if old.task_hash == new.task_hash:
-        # that it failed this time is as good a cause as another output
+        # a failure in one build only is a root cause, like a different output
         return (Change(SAME_INPUTS, "", None, None),)
     try:
         before = read_inputs(reader, key, old.task_hash)

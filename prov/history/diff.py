@@ -1,4 +1,4 @@
-"""What is different between two recorded directories, what git's modes can't tell included."""
+"""Compare two recorded directories, including attributes that git's modes lack."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LETTERS = {
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One path that is not the same; modes as st_mode, None where there is none; ids in hex."""
+    """A path that differs. Modes are st_mode values, None if the path is missing; ids are hex."""
 
     path: str
     change: Change
@@ -37,9 +37,9 @@ class Difference:
     old_oid: str = ""
     new_oid: str = ""
     old_path: str = ""
-    """Where it was, of one that is renamed."""
+    """The old path of a renamed file."""
     detail: str = ""
-    """What git's modes can't tell, or where a symlink leads."""
+    """Attributes that git's modes lack, or the old and new target of a symlink."""
 
     @property
     def letter(self) -> str:
@@ -47,7 +47,7 @@ class Difference:
 
     @property
     def line(self) -> str:
-        """The difference in one line, as people read it."""
+        """The difference as one printable line."""
         path = name_text(self.path)
         if self.old_path:
             path = f"{name_text(self.old_path)} -> {path}"
@@ -62,12 +62,12 @@ class Difference:
 
     @property
     def is_folder(self) -> bool:
-        """Whether the path is a folder now, or was one if it is removed."""
+        """Whether the path is a folder, or was one before it was removed."""
         return stat.S_ISDIR(self.new_mode or self.old_mode or 0)
 
     @property
     def beyond_git(self) -> bool:
-        """Whether git's own diff would not show it, or not all of it."""
+        """Whether git's own diff would hide the difference or part of it."""
         if self.change == "attributes" or (self.change == "added" and self.detail):
             return True
         modes = [mode for mode in (self.old_mode, self.new_mode) if mode is not None]
@@ -75,16 +75,16 @@ class Difference:
 
 
 def _is_git_mode(mode: int) -> bool:
-    """Return whether git can store a mode: of ordinary files and symbolic links."""
+    """Return whether git can store a mode: of regular files and symlinks."""
     if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
         return False
     return stat.S_IMODE(mode) in (0o644, 0o755, 0o777)
 
 
 def diff_pairs(reader: TreeReader, old: Pair, new: Pair) -> list[Difference]:
-    """Return the differences, sorted by path; mtimes do not count. Identical subtrees are not read.
+    """Return the differences, sorted by path. Mtimes are ignored; identical subtrees are not read.
 
-    A file that went, and whose content and mode came up elsewhere, is renamed.
+    A removed file is reported as renamed if a file with the same content and mode was added.
     """
     differences: list[Difference] = []
     pending = [(old, new, b"")]
@@ -100,7 +100,7 @@ def diff_pairs(reader: TreeReader, old: Pair, new: Pair) -> list[Difference]:
                 differences += _own_mode(reader, one, other, path)
             elif one is None or other is None or one.same_content != other.same_content:
                 differences += _changed(reader, path, one, other)
-    # by path first: of several files with one content, always the same one counts as renamed
+    # sorted, so that the choice among several renamed files with one content is deterministic
     renamed = _with_renames(sorted(differences, key=_by_path))
     return sorted(renamed, key=_by_path)
 
@@ -110,7 +110,7 @@ def _by_path(difference: Difference) -> str:
 
 
 def _with_renames(differences: list[Difference]) -> list[Difference]:
-    """Return the differences with a removed and an added path of one content as one."""
+    """Return the differences, with removed and added paths of one content merged into renames."""
     removed: dict[tuple[str, int | None], list[Difference]] = {}
     for difference in differences:
         if difference.change == "removed" and difference.old_oid:
@@ -138,7 +138,7 @@ def _renamed(source: Difference, target: Difference) -> Difference:
 
 
 def _own_mode(reader: TreeReader, one: FileNode, other: FileNode, path: bytes) -> list[Difference]:
-    """Return the difference of two folders' own modes and attributes, if there is one."""
+    """Return the difference between the modes and attributes of two folders, if any."""
     if one.pair.attributes == other.pair.attributes:
         return []
     old, new = (read_listing(reader, node.pair)[b"."] for node in (one, other))
@@ -154,7 +154,7 @@ def _own_mode(reader: TreeReader, one: FileNode, other: FileNode, path: bytes) -
 def _changed(
     reader: TreeReader, path: bytes, one: FileNode | None, other: FileNode | None
 ) -> list[Difference]:
-    """Return the differences of a path that is a folder on one side at most."""
+    """Return the differences of a path that is a folder on at most one side."""
     if other is None:
         return _only_one(reader, path, one, "removed") if one is not None else []
     if one is None:
@@ -185,7 +185,7 @@ def _kind_of_change(one: FileNode, other: FileNode) -> Change:
 
 
 def _only_one(reader: TreeReader, path: bytes, node: FileNode, change: Change) -> list[Difference]:
-    """Return the differences of a path that one side has: of a folder, its files and leaves."""
+    """Return the differences of a path on one side only; a folder's files and empty folders."""
     if not node.is_directory:
         return [_one_sided(path, node, change)]
     inside = walk(reader, node.pair, path=path + b"/")
@@ -222,21 +222,21 @@ def _text(path: bytes) -> str:
 
 
 def git_diff(store: Store, old: Pair, new: Pair, *, stat_only: bool) -> bytes:
-    """Return git's own diff of the contents: a patch, or its `--stat`."""
+    """Return git's diff of the contents: a patch, or its `--stat`."""
     options = ["--stat" if stat_only else "--patch", "--find-renames", "--color=never"]
     options += ["--no-ext-diff", "--no-textconv", "--submodule=short"]
     return run_git(store.path, ["diff", *options, old.tree.hex(), new.tree.hex()])
 
 
 def run_tool(command: Sequence[str], old: str, new: str) -> int:
-    """Run a tool that compares two folders, such as diffoscope, on the caller's terminal; return
-    its exit status.
+    """Run a tool that compares two folders, such as diffoscope, and return its exit status.
 
-    Raises ProvError where it is not installed.
+    The tool uses the caller's terminal. Raises ProvError if it is not installed.
     """
     try:
         return subprocess.run([*command, old, new], check=False).returncode
     except FileNotFoundError as error:
         raise ProvError(
-            f"{command[0]} is not installed", hint=f"install it, as in `apt install {command[0]}`"
+            f"{command[0]} is not installed",
+            hint=f"install it, for example with `apt install {command[0]}`",
         ) from error

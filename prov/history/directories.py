@@ -1,7 +1,7 @@
-"""Recorded directories by what users call them.
+"""Find recorded directories by name.
 
-A name is `recipe:task`, a part of it (`recipe:task@output`), or anything that git can name. A path
-may follow a part: `zlib:populate_sysroot@output/sysroot-destdir/usr`. A build may come before a
+A name is `recipe:task`, one of its parts (`recipe:task@output`), or any name that git resolves. A
+path may follow a part: `zlib:populate_sysroot@output/sysroot-destdir/usr`. A build may precede a
 task: `latest~3/zlib:compile`.
 """
 
@@ -31,37 +31,37 @@ from prov.text import nearest
 from prov.worktree.attributes import EMPTY, Pair, at_path
 
 PARTS = ("output", "workdir", "before", "sysroot", "sysroot-native")
-"""Of a run, the directories that a name can ask for."""
+"""Directories of a run that a name can refer to."""
 SYSROOTS = {"sysroot": SYSROOT_TARGET, "sysroot-native": SYSROOT_NATIVE}
-"""Part -> its path in the record."""
+"""Part -> path in the record."""
 _OUTPUT_ENTRIES = {CONTENT, ATTRIBUTES, POSTPROCESS, FIXED}
 
 
 @dataclass(frozen=True, slots=True)
 class NamedDirectory:
-    """A recorded directory that a name stands for."""
+    """A recorded directory with its name."""
 
     name: str
     pair: Pair
     commit: CommitId | None = None
-    """Whose WORKDIR or tree it is; None for a directory that no commit holds as its tree."""
+    """The commit whose WORKDIR or tree it is; None if it is not the tree of a commit."""
 
 
 def find_directory(store: Store, name: str) -> NamedDirectory:
-    """Return the recorded directory that a name stands for. Raises NameUnknown."""
+    """Return the recorded directory with a name. Raises NameUnknown."""
     base, _, suffix = name.partition("@")
     part, _, path = suffix.partition("/")
     if part and part not in PARTS:
         raise NameUnknown(
-            f"{name}: nothing is called @{part}",
-            hint=nearest(part, PARTS) or f"@{', @'.join(PARTS)}",
+            f"{name}: unknown part @{part}",
+            hint=nearest(part, PARTS) or f"use one of @{', @'.join(PARTS)}",
         )
     whole = _find(store, name, base, part)
     if not path:
         return whole
     node = at_path(store.objects, whole.pair, path.encode("utf-8", "surrogateescape"))
     if node is None or not node.is_directory:
-        raise NameUnknown(f"{name}: there is no folder {path} in it")
+        raise NameUnknown(f"{name}: no such folder: {path}")
     return NamedDirectory(name, node.pair)
 
 
@@ -74,7 +74,7 @@ def _find(store: Store, name: str, base: str, part: str) -> NamedDirectory:
         return directory
     commit = directory.commit
     if commit is None or len(store.objects.commit(commit).parents) != 2:
-        raise NameUnknown(f"{base} is no run of a task, so that it has no {part}")
+        raise NameUnknown(f"{base} has no {part}: not a run of a task")
     return _part(store, name, commit, part)
 
 
@@ -88,9 +88,9 @@ def _of_task(store: Store, name: str, base: str, part: str) -> NamedDirectory:
 
 
 def _output_in_build(store: Store, name: str, build: str, key: TaskKey) -> NamedDirectory | None:
-    """Return a task's output in a build, which may be here without a run.
+    """Return a task's output in a build; the store may have it without a run.
 
-    Returns None if the build has no output of the task. Raises Elsewhere for one that is not here.
+    Returns None if the build has no output of the task. Raises Elsewhere if the store lacks it.
     """
     line = find_build(store, build).line(key)
     if line is None or line.output is None:
@@ -108,15 +108,15 @@ def _part(store: Store, name: str, commit: CommitId, part: str) -> NamedDirector
         pair = read_part(store, commit, part)
         if pair is None and part == "output":
             raise NameUnknown(
-                f"{name}: that run failed and has no output",
-                hint=f"`prov show {name.partition('@')[0]}`",
+                f"{name}: the run failed and has no output",
+                hint=f"run `prov show {name.partition('@')[0]}` to see its log",
             )
         return NamedDirectory(name, pair or EMPTY)
     return NamedDirectory(name, read_workdir(store.objects, commit), commit)
 
 
 def read_part(store: Store, commit: Oid, part: str) -> Pair | None:
-    """Return one of the PARTS of a recorded run, None where the run has none."""
+    """Return one of the PARTS of a recorded run, None if the run has no such part."""
     objects = store.objects
     if part == "workdir":
         return read_workdir(objects, commit)
@@ -140,26 +140,26 @@ def _by_git(store: Store, name: str) -> NamedDirectory:
     if kind == "tree":
         return NamedDirectory(name, _pair_of(store, oid))
     raise NameUnknown(
-        f"{name!r} is a {kind}, not a directory", hint="name a task, a tag, a commit or a tree"
+        f"{name!r} is a {kind}, not a directory", hint="use a task, a tag, a commit or a tree"
     )
 
 
 def _git_object(store: Store, name: str) -> Oid:
-    """Return the id of the object that git finds under a name. Raises NameUnknown."""
+    """Return the id of the object that git finds for a name. Raises NameUnknown."""
     options = ["--verify", "--quiet", "--end-of-options"]
     try:
         text = run_git(store.path, ["rev-parse", *options, f"{name}^{{object}}"])
     except StoreError as error:
         hint = (
             nearest(name, recorded_tasks(store))
-            or "write [build/]recipe:task[@output], a tag, a commit or a tree"
+            or "use [BUILD/]RECIPE:TASK[@PART], a tag, a commit or a tree"
         )
-        raise NameUnknown(f"{name!r} names nothing in the store", hint=hint) from error
+        raise NameUnknown(f"{name!r} not found in the store", hint=hint) from error
     return bytes.fromhex(text.decode().strip())
 
 
 def _pair_of(store: Store, tree: Oid) -> Pair:
-    """Return a tree as a directory: that of an output holds it in an entry."""
+    """Return a tree as a directory. The tree of an output holds its directory in an entry."""
     entries = {entry.name for entry in store.objects.tree(tree)}
     if entries and entries <= _OUTPUT_ENTRIES:
         return read_pair(store.objects, tree)

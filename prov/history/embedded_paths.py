@@ -1,4 +1,4 @@
-"""Files in outputs that embed paths of the place where they were built."""
+"""List output files that embed build paths."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from prov.worktree.path_tokens import HELD, NAMES
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedPath:
-    """A file in an output that embeds paths of the place where it was built."""
+    """An output file that embeds build paths."""
 
     task: TaskKey
     path: str
     kind: str
-    """`text` or `binary`, with tokens; or `held`: it keeps the path."""
+    """`text` or `binary` if the paths are recorded as tokens; `held` if they cannot be."""
     places: tuple[str, ...]
-    """WORKDIR, SYSROOT, NATIVE, HOSTTOOLS."""
+    """Directories whose paths it embeds: WORKDIR, SYSROOT, NATIVE, HOSTTOOLS."""
 
     @property
     def held(self) -> bool:
-        """Whether the file cannot be used elsewhere."""
+        """Whether the file is not relocatable."""
         return self.kind == HELD.decode()
 
 
 def embedded_paths(store: Store, recipe: str) -> list[EmbeddedPath]:
-    """Return the files with embedded paths in all outputs of a recipe as last built.
+    """Return the files that embed build paths in all outputs of a recipe's last build.
 
     Raises NameUnknown.
     """
@@ -50,7 +50,7 @@ def _last_build_of(store: Store, recipe: str) -> BuildList:
     having = (build for build in walk_builds(latest) if build.lines(recipe))
     build = next(having, None)
     if build is None:
-        hint = nearest(recipe, latest.recipes()) if latest else "`prov build`"
+        hint = nearest(recipe, latest.recipes()) if latest else "run `prov build`"
         raise NameUnknown(f"no build of {recipe} is recorded", hint=hint)
     return build
 

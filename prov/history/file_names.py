@@ -1,10 +1,10 @@
-"""Recorded files by what users call them.
+"""Find recorded files by name.
 
-`hello:install@output/usr/bin/hello` names one exactly, and so does a path on disk below a WORKDIR.
-A path alone, or one in the deploy directory, is searched for in the last build, in images first,
-then in its targets' outputs, in packages, and in all others; at the top of each, or a few folders
-further down, as packages have it. Tasks that this build did not reach are searched for in the
-builds before it.
+`hello:install@output/usr/bin/hello` names one file exactly, and so does a path on disk below a
+WORKDIR. Any other path, including one in the deploy directory, is searched for in the last build:
+in images, then in the targets' outputs, in packages, and in all other outputs. A match is at the
+top of an output or up to DEPTH folders down, as in packages. Tasks that the last build did not
+reach are searched in earlier builds.
 """
 
 from __future__ import annotations
@@ -31,11 +31,9 @@ from prov.text import nearest
 from prov.worktree.attributes import FileNode, Pair, at_path, read_listing
 
 DEPLOY = "deploy"
-"""The folder beside that of the WORKDIRs where files are deployed, without the names of outputs'
-folders.
-"""
+"""Folder for deployed files, beside the folder of WORKDIRs. Its paths omit the output folders."""
 DEPTH = 3
-"""How many folders down an output is searched for a path."""
+"""How many folders deep to search an output for a path."""
 _SYSROOT_FOLDERS = {SYSROOT: "sysroot", SYSROOT_NATIVE: "sysroot-native"}
 
 
@@ -47,7 +45,7 @@ class FileName:
     part: str
     path: bytes
     commit: CommitId | None = None
-    """The run, where one is named or the path on disk says so."""
+    """The run, if the name or the path on disk specifies it."""
 
     @property
     def text(self) -> str:
@@ -56,7 +54,7 @@ class FileName:
 
 
 def find_file(store: Store, name: str, *, work: Path | None = None) -> FileName:
-    """Return the file that a name or a path stands for.
+    """Return the file with a name or a path.
 
     `work` is the folder of WORKDIRs. Raises NameUnknown.
     """
@@ -77,7 +75,7 @@ def find_file(store: Store, name: str, *, work: Path | None = None) -> FileName:
 
 
 def _on_disk(store: Store, name: str, full: Path, work: Path) -> FileName | None:
-    """Return the file of a path below a WORKDIR, ARCH/RECIPE/CHAIN; None for another path."""
+    """Return the file at a path below a WORKDIR (ARCH/RECIPE/CHAIN), None for other paths."""
     if not full.is_relative_to(work) or len(full.relative_to(work).parts) < 4:
         return None
     arch, recipe, chain, *path = full.relative_to(work).parts
@@ -85,14 +83,14 @@ def _on_disk(store: Store, name: str, full: Path, work: Path) -> FileName | None
     commit = _last_task_commit(store, state) if state is not None else None
     key = task_of(store, commit) if commit is not None else None
     if key is None:
-        raise NameUnknown(f"{name}: no task was recorded in that WORKDIR")
+        raise NameUnknown(f"{name}: no task is recorded for this WORKDIR")
     part = _SYSROOT_FOLDERS.get(path[0], "workdir")
     inside = path if part == "workdir" else path[1:]
     return FileName(key, part, os.fsencode("/".join(inside)), commit)
 
 
 def _last_task_commit(store: Store, commit: Oid) -> CommitId:
-    """Return the commit of a WORKDIR before all changes that were made by hand after a task."""
+    """Return the last task's commit in a WORKDIR, before changes made by hand."""
     objects = store.objects
     parents = objects.commit(commit).parents
     while len(parents) == 2 and not read_run_record(objects, commit).facts(objects):
@@ -102,13 +100,13 @@ def _last_task_commit(store: Store, commit: Oid) -> CommitId:
 
 
 def task_of(store: Store, commit: Oid) -> TaskKey | None:
-    """Return the key of the task that a commit records, or None."""
+    """Return the key of the task recorded in a commit, or None."""
     text = read_run_record(store.objects, commit).facts(store.objects).get("task")
     return TaskKey(text) if text is not None else None
 
 
 def node_in(store: Store, file: FileName, run: RunName | None = None) -> FileNode | None:
-    """Return what is recorded of a file in a run, by default in the one that its name says."""
+    """Return the recorded node of a file in a run, by default in the run of its name."""
     commit = run.commit if run else file.commit
     pair = read_part(store, commit, file.part) if commit else None
     return at_path(store.objects, pair, file.path) if pair else None
@@ -120,7 +118,7 @@ def node_in(store: Store, file: FileName, run: RunName | None = None) -> FileNod
 def _in_builds(store: Store, path: bytes) -> FileName:
     latest = BuildList.latest(store)
     if latest is None:
-        raise NameUnknown("no build is recorded", hint="`prov build`")
+        raise NameUnknown("no build is recorded", hint="run `prov build`")
     searched: set[TaskKey] = set()
     recipes = set(latest.recipes())
     for build in islice(walk_builds(latest), LOOK_BACK):
@@ -129,15 +127,15 @@ def _in_builds(store: Store, path: bytes) -> FileName:
         file = _in_outputs(build, unsearched, path)
         if file is not None:
             return file
-        # a build before it may have other tasks: this one had another target, or failed
+        # an earlier build may have more tasks: this one had different targets, or failed
         searched |= lines.keys()
         before = build.before()
         recipes = before.differing(build) if before else set()
     text = os.fsdecode(path)
     raise NameUnknown(
-        f"no output of the last build has {text}",
+        f"{text} not found in any output of the last build",
         hint=nearest(text, recorded_tasks(store))
-        or "name it exactly, as in hello:install@output/image/usr/bin/hello",
+        or "use a full name such as hello:install@output/image/usr/bin/hello",
     )
 
 
@@ -155,17 +153,17 @@ def _in_outputs(build: BuildList, lines: Mapping[TaskKey, Line], path: bytes) ->
 
 
 def _search_order(key: TaskKey, targets: list[str]) -> tuple[bool, bool, bool, TaskKey]:
-    """Return what tasks are sorted by: images, then targets, then packages, then all others."""
+    """Return the sort key of a task: images, then targets, then packages, then all others."""
     is_image = key.task.startswith(("image", "rootfs"))
     is_packaging = key.task.startswith(("package", "populate"))
     return not is_image, key not in targets, not is_packaging, key
 
 
 def find_below(store: Store, pair: Pair, path: bytes, depth: int = DEPTH) -> bytes | None:
-    """Return where a path is in an output: at its top, or a few folders down.
+    """Return the location of a path in an output: at the top, or up to `depth` folders down.
 
-    Folders that hold one folder and nothing else do not count: what BitBake's native recipes stage
-    is below the whole path of their sysroot.
+    A folder that is the only entry of its parent does not count: BitBake's native recipes stage
+    their files below the whole path of their sysroot.
     """
     if at_path(store.objects, pair, path) is not None:
         return path
@@ -174,7 +172,7 @@ def find_below(store: Store, pair: Pair, path: bytes, depth: int = DEPTH) -> byt
     is_single = len(folders) == 1 and len(entries.keys() - {b"."}) == 1
     if not is_single:
         depth -= 1
-        # in a folder that the path begins with, the path was searched for from the top
+        # skip the folder that the path begins with: the lookup from the top covered it
         folders = [name for name in folders if not path.startswith(name + b"/")]
     if depth < 0:
         return None

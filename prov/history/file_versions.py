@@ -1,4 +1,4 @@
-"""A recorded file over builds: its versions, and which of them brought each line."""
+"""List a recorded file's versions across builds, and the version that introduced each line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MANY_LINES = 2000
 
 
 def built_run(store: Store, key: TaskKey) -> RunName:
-    """Return the run that the last build which had a task has of it. Raises NameUnknown."""
+    """Return the run of a task in the last build that has the task. Raises NameUnknown."""
     latest = find_build(store, LATEST)
     having = (build for build in walk_builds(latest) if build.line(key) is not None)
     return run_in(next(having, latest), key)
@@ -31,19 +31,19 @@ def built_run(store: Store, key: TaskKey) -> RunName:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A file's content from a build on, until the next version."""
+    """A file's content from one build until the next version."""
 
     build: CommitId
     seconds: int
-    """When the build began, since the epoch."""
+    """Start time of the build, in seconds since the epoch."""
     node: FileNode | None
-    """None where the task's output did not have the file."""
+    """None if the task's output did not have the file."""
 
 
 def versions(store: Store, file: FileName, *, until: str = LATEST) -> Iterator[Version]:
-    """Yield a file's versions over builds, the newest first.
+    """Yield a file's versions across builds, the newest first.
 
-    Builds are read only as far as versions are asked for.
+    Builds are read lazily.
     """
     nodes: dict[Oid, FileNode | None] = {}
     oldest: tuple[BuildList, FileNode | None] | None = None
@@ -63,7 +63,7 @@ def versions(store: Store, file: FileName, *, until: str = LATEST) -> Iterator[V
 
 
 def _content(node: FileNode | None) -> object:
-    """Return what makes two versions differ."""
+    """Return the value that distinguishes versions."""
     return node.same_content if node is not None else None
 
 
@@ -83,24 +83,22 @@ def _in_build(store: Store, build: BuildList, file: FileName) -> FileNode | None
 
 @dataclass(frozen=True, slots=True)
 class BlamedLine:
-    """A line of a text, and the version that brought it."""
+    """A line of a text, and the version that introduced it."""
 
     version: int
-    """Its place in the list of versions."""
+    """Index in the list of versions."""
     text: str
 
 
 def blame_lines(texts: Sequence[str]) -> list[BlamedLine]:
-    """Return the lines of the last text, each with the number of the first text that has had it
-    since.
+    """Return the lines of the last text, each with the index of the text that introduced it.
 
-    Line ends count: a change of those alone changes the line.
+    Line endings are compared too.
     """
     blamed: list[BlamedLine] = []
     for number, text in enumerate(texts):
         lines = text.splitlines(keepends=True)
-        # of many lines, those that many others equal are no beginning of a match: that would take
-        # quadratic time
+        # in long texts, frequent lines do not start a match: that would take quadratic time
         many = len(lines) > MANY_LINES
         before = [line.text for line in blamed]
         matcher = difflib.SequenceMatcher(None, before, lines, autojunk=many)

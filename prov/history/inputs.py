@@ -1,8 +1,8 @@
-"""What is different between the inputs of two tasks, by name, and as text.
+"""Compare the inputs of two tasks, by name and as text.
 
-A task hash is the id of a tree, so that all of this is the difference of two trees: an entry is a
-variable, a function, a source, a patch, the host's tools or an edge to another task. Own inputs are
-all but the edges' ids; that an edge is there or not is the task's own, too.
+A task hash is the id of a tree, so the difference is one between two trees. An entry is a variable,
+a function, a source, a patch, the host tools or an edge to another task. The ids that edges lead to
+are not own inputs; whether an edge exists is.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from prov.tasks.recorded import ALONE, NAMED, OwnEntries, flatten
 from prov.worktree.attributes import Pair, TreeReader
 
 KINDS = (*NAMED.values(), *ALONE.values(), "dependency", "same inputs")
-"""Of changes.
+"""Kinds of changes, in the order of printing.
 
-`same inputs`: a task gave another output although nothing that goes into it changed.
+`same inputs`: a task produced a different output although its inputs did not change.
 """
 LONG = 40
-"""Lines of one text's difference that people are shown."""
+"""Default maximum number of diff lines for a change."""
 
 
 class Edge(NamedTuple):
@@ -38,24 +38,24 @@ class Edge(NamedTuple):
     kind: str
     """`after`, `from` or `needs`."""
     key: TaskKey
-    """The task that it leads to."""
+    """The task at the end of the edge."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """A task's inputs: its own, as tree entries, and the id behind each edge."""
+    """A task's own inputs as tree entries, and the ids that its edges lead to."""
 
     key: TaskKey
     task_hash: TaskHash | None
-    """None where it can't be known before something has run."""
+    """None if it is unknown until another task has run."""
     own: OwnEntries
     edges: Mapping[Edge, EdgeId | None]
-    """None: of a task that has to run first."""
+    """An id is None if the task has to run first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One own input that is not the same; `old` or `new` is None where it is not there."""
+    """A changed own input. `old` is None if it was added, `new` if it was removed."""
 
     kind: str
     name: str
@@ -64,7 +64,7 @@ class Change:
 
     @property
     def title(self) -> str:
-        """What it is, in words: `variable CFLAGS`."""
+        """The input as text: `variable CFLAGS`."""
         name = " ".join(filter(None, (self.kind, self.name)))
         if self.old is None and self.new is not None:
             return f"{name} added"
@@ -75,22 +75,22 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Two tasks' inputs side by side."""
+    """The differences between two tasks' inputs."""
 
     own: tuple[Change, ...]
     edges: tuple[Edge, ...] = field(default=())
-    """Those that both have, and that are not the same."""
+    """Edges of both tasks that lead to different ids."""
 
 
 def read_inputs(reader: TreeReader, key: TaskKey, task_hash: TaskHash) -> Inputs:
-    """Return the inputs behind a task hash. Raises StoreError where they are not in the store."""
+    """Return the inputs with a task hash. Raises StoreError if the store does not have them."""
     return inputs_of(reader, key, task_hash, reader.tree(task_hash))
 
 
 def inputs_of(
     reader: TreeReader, key: TaskKey, task_hash: TaskHash | None, entries: Iterable[Entry]
 ) -> Inputs:
-    """Return the inputs that an inputs tree's entries stand for."""
+    """Return the inputs that the entries of an inputs tree describe."""
     entries = list(entries)
     edges: dict[Edge, EdgeId | None] = {}
     for entry in entries:
@@ -105,7 +105,7 @@ def inputs_of(
 
 
 def compare(reader: TreeReader, old: Inputs, new: Inputs) -> Compared:
-    """Return what is different between two tasks' inputs, in the order of KINDS and by name."""
+    """Return the differences between two tasks' inputs, in the order of KINDS and by name."""
     own = [
         Change(kind, name, old.own.get((kind, name)), new.own.get((kind, name)))
         for kind, name in old.own.keys() | new.own.keys()
@@ -125,7 +125,7 @@ def compare(reader: TreeReader, old: Inputs, new: Inputs) -> Compared:
 
 
 def _is_same_edge(old: EdgeId | None, new: EdgeId | None) -> bool:
-    """Return whether an edge leads to the same result: not if that is not known yet."""
+    """Return whether an edge leads to the same id; False if the new id is unknown."""
     return new is not None and old == new
 
 
@@ -138,7 +138,7 @@ def _edge_change(edge: Edge, *, is_new: bool) -> Change:
 
 
 def _only_edges(reader: TreeReader, change: Change) -> bool:
-    """Return whether a definition changed in its dependencies alone, which are changes as well."""
+    """Return whether a definition changed only in its dependencies, which are listed separately."""
     if change.kind != "definition" or not change.old or not change.new:
         return False
     old, new = (
@@ -152,11 +152,11 @@ def _only_edges(reader: TreeReader, change: Change) -> bool:
 
 
 def difference_text(reader: TreeReader, change: Change, *, most: int = LONG) -> list[str]:
-    """Return a change as lines of a diff, at the `most` so many; of folders, the files in them."""
+    """Return a change as at most `most` lines of a diff; for folders, the changed files."""
     if change.kind in ("dependency", "same inputs"):
         return []
     lines = list(_difference(reader, change, most))
-    return lines if len(lines) <= most else [*lines[:most], f"… and {len(lines) - most} lines more"]
+    return lines if len(lines) <= most else [*lines[:most], f"… and {len(lines) - most} more lines"]
 
 
 def _difference(reader: TreeReader, change: Change, most: int) -> Iterator[str]:
@@ -183,9 +183,9 @@ def _folder(entry: Entry | None) -> Oid:
 
 
 def _toolchain(reader: TreeReader, entry: Entry | None) -> Oid:
-    """Return the tree of the host's tools; an empty one if it is not here.
+    """Return the tree of the host tools, an empty one if the store does not have it.
 
-    It may have been collected, or be of another machine: only its id is known then.
+    Only its id is known if it was collected or belongs to a different machine.
     """
     tree = read_edge_id(reader, entry.oid) if entry else EMPTY_TREE
     try:
@@ -207,13 +207,11 @@ def _tree_difference(reader: TreeReader, old: Pair, new: Pair, most: int) -> Ite
 
 
 def text_difference(old: bytes, new: bytes, *, context: int = 1) -> list[str]:
-    """Return the lines of a unified diff, without its head; of what is no text, that it is
-    different.
-    """
+    """Return the lines of a unified diff, without its header; one line if either text is binary."""
     if b"\0" in old or b"\0" in new:
         return [f"binary, {len(old)} bytes -> {len(new)} bytes"]
     before, after = (data.decode("utf-8", "replace").splitlines() for data in (old, new))
     lines = list(difflib.unified_diff(before, after, n=context, lineterm=""))[2:]
     if not lines and old != new:
-        return ["the end of the last line or the mode is another"]
+        return ["only the final newline or the mode changed"]
     return lines

@@ -1,9 +1,8 @@
-"""Which task hash an output came from: what is behind an edge of the graph, as recorded.
+"""Find the task hash that produced an output.
 
-An inputs tree names a dependency by the id of its output. The task hash that led to the output is
-found in a build's list, or, where no build at hand has it, by the refs of outputs: an output's
-commit has the same id everywhere. BitBake names dependencies by hashes of its own (unihashes):
-these are found in a build's list alone.
+An inputs tree names a dependency by the id of its output. The task hash that produced it is in a
+build's list, or else in the output refs: the commit of an output has the same id everywhere.
+BitBake names dependencies by its own hashes (unihashes), which only a build's list has.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from prov.store.repository import Store
 
 
 def lines_with_failures(build: BuildList) -> dict[TaskKey, Line]:
-    """Return every task of a build; of failed ones the output is None."""
+    """Return every task of a build. The output of a failed task is None."""
     lines = {key: line for recipe in build.recipes() for key, line in build.lines(recipe).items()}
     return lines | failures(build)
 
@@ -45,14 +44,11 @@ class Producers:
 
     store: Store
     builds: tuple[BuildList, ...] = ()
-    """Where to look first."""
+    """Builds to search first."""
     _hashes: dict[tuple[TaskKey, OutputId | Unihash], TaskHash | None] = field(default_factory=dict)
 
     def hash_of(self, key: TaskKey, output: OutputId | Unihash) -> TaskHash | None:
-        """Return a task hash that led to an output, or has a unihash.
-
-        Returns None if no such task hash is recorded here.
-        """
+        """Return a task hash that produced an output or has a unihash, None if none is recorded."""
         if (key, output) not in self._hashes:
             self._hashes[key, output] = self._find(key, output)
         return self._hashes[key, output]
@@ -67,7 +63,7 @@ class Producers:
         return self._by_refs(key, output)
 
     def _listed(self, key: TaskKey) -> TaskHash | None:
-        """Return the hash of a task as the builds list it: one line, that with the unihash."""
+        """Return the task's hash in the builds' lists; its only line is that with the unihash."""
         lines = (build.newest_line(key) for build in self.builds)
         return next((line.task_hash for line in lines if line is not None), None)
 
@@ -82,6 +78,6 @@ class Producers:
 
 
 def output_commits(output: OutputId) -> Iterable[Oid]:
-    """Return the ids of the commits that hold an output: these are the same everywhere."""
+    """Return the ids of the commits that hold an output. They are the same in every store."""
     for message in OUTPUT_MESSAGES:
         yield object_id("commit", Commit(output, (), CONSTANT_IDENTITY, message).encode())

@@ -1,4 +1,4 @@
-"""One run, whole: its inputs, output, environment, times and log."""
+"""Read everything recorded about one run: inputs, output, environment, times and log."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from prov.store.repository import Store
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A recorded run as texts."""
+    """A recorded run as text."""
 
     run: RunName
     inputs: dict[str, str]
-    """Path in the inputs tree -> its text; contents of sources are left out."""
+    """Path in the inputs tree -> text. Sources and patches are listed by id."""
     output: str
     output_paths: list[str]
     environment: str
@@ -28,7 +28,7 @@ class Shown:
 
 
 def show(store: Store, run: RunName) -> Shown:
-    """Return what is recorded of a run."""
+    """Return everything recorded about a run."""
     objects = store.objects
     record = read_run_record(objects, run.commit)
     content = read_pair(objects, record.output).tree if record.output else EMPTY_TREE

@@ -1,4 +1,4 @@
-"""What reaches a task's sysroots, and by which chain of dependencies."""
+"""List the packages in a task's sysroots, each with its chain of dependencies."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from prov.worktree.attributes import FileNode, at_path, walk
 
 @dataclass(frozen=True, slots=True)
 class SysrootPackage:
-    """A staging package that reaches a task's sysroots."""
+    """A staging package in a task's sysroots."""
 
     key: TaskKey
     sysroot: str
     """`recipe-sysroot`, `recipe-sysroot-native`, or `direct`."""
     chain: tuple[str, ...]
-    """How it is reached: `depends on greet`, `which needs words at run time`."""
+    """Why it is included: `depends on greet`, `which needs words at run time`."""
     output: OutputId | None
-    """None when it is not built."""
+    """None if it is not built."""
     paths: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SysrootContents:
-    """Tasks of a recipe that have the same packages in their sysroots."""
+    """Tasks of a recipe with the same packages in their sysroots."""
 
     recipe: str
     tasks: tuple[str, ...]
@@ -48,9 +48,10 @@ class SysrootContents:
 
 
 def sysroot_contents(session: Session, name: str) -> list[SysrootContents]:
-    """Return what a task (`recipe:task`), or each task of a recipe that has any, sees of others.
+    """Return the sysroot packages of a task (`recipe:task`), or of each task of a recipe.
 
-    Raises ProvError for names that are unknown and for faults in recipes.
+    Tasks without packages are omitted if `name` is a recipe. Raises ProvError for an unknown name
+    or a faulty recipe.
     """
     key = TaskKey(name)
     recipe = session.project.recipe(key.recipe)
@@ -73,7 +74,7 @@ def sysroot_contents(session: Session, name: str) -> list[SysrootContents]:
 
 
 def _packages(project: Project, plan: Plan, node: Node) -> list[SysrootPackage]:
-    """Return what a task has in its sysroots, in the order in which it declares it."""
+    """Return the packages in a task's sysroots, in the order in which the task declares them."""
     chains = _chains(project, node.recipe, node.task)
     packages = []
     for key in node.needs:
@@ -98,7 +99,7 @@ def _sysroot_of(provider: Node, *, direct: bool) -> str:
 
 
 def _chains(project: Project, recipe: Recipe, task: Task) -> dict[str, tuple[str, ...]]:
-    """Return recipe -> the shortest chain by which a task comes to need it."""
+    """Return recipe -> the shortest chain of dependencies from a task to it."""
     chains: dict[str, tuple[str, ...]] = {}
     pending: deque[tuple[str, tuple[str, ...]]] = deque(_first_links(project, recipe, task))
     while pending:
@@ -126,7 +127,7 @@ def _first_links(
 def _links(
     project: Project, recipe: Recipe, task: Task, value: str
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield the recipes that one of a task's needs names, each with the reason."""
+    """Yield the recipes that one entry of a task's `needs` selects, each with the reason."""
     selector = SELECTOR.fullmatch(value)
     if selector is None:
         yield TaskKey(value).recipe, (f"{recipe.name}:{task.name} needs {value}",)
@@ -150,7 +151,7 @@ def _image_tools(project: Project, recipe: Recipe) -> Iterator[tuple[str, tuple[
 
 
 def size_of(store: Store, package: SysrootPackage) -> tuple[int, int]:
-    """Return how many files a package has, and how many bytes are in them."""
+    """Return a package's number of files and their total size in bytes."""
     files = [
         node
         for top in _tops(store, package)
@@ -161,13 +162,13 @@ def size_of(store: Store, package: SysrootPackage) -> tuple[int, int]:
 
 
 def file_in(store: Store, package: SysrootPackage, path: bytes) -> FileNode | None:
-    """Return what a package has at a path of the sysroot, or None."""
+    """Return a package's node at a path of the sysroot, or None."""
     nodes = (at_path(store.objects, top.pair, path) for top in _tops(store, package))
     return next((node for node in nodes if node is not None), None)
 
 
 def _tops(store: Store, package: SysrootPackage) -> list[FileNode]:
-    """Return the folders of a package that are put into a sysroot; none if it is not built."""
+    """Return the folders of a package that enter a sysroot; none if it is not built."""
     if package.output is None:
         return []
     whole = read_pair(store.objects, package.output)

@@ -1,4 +1,4 @@
-"""Recorded directories as what goes into a sysroot."""
+"""Read recorded directories as packages of a sysroot."""
 
 from __future__ import annotations
 
@@ -21,29 +21,30 @@ from prov.worktree.merge import Owned
 
 
 def packages(store: Store, name: str) -> list[Owned]:
-    """Return the directories that a name stands for in a sysroot.
+    """Return the directories that a name contributes to a sysroot.
 
-    For `recipe:task` these are the folders that the task gives to others. Raises NameUnknown.
+    For `recipe:task` these are the task's output folders. Raises NameUnknown.
     """
     if not _is_task(name):
         return [Owned(name, find_directory(store, name).pair)]
     output = find_directory(store, f"{name}@output").pair
     run = last_run(store, TaskKey(name))
     facts = read_run_record(store.objects, run.commit).facts(store.objects)
-    if "outputdir" not in facts:  # recorded without a recipe: all of it
+    if "outputdir" not in facts:  # recorded without a recipe: use the whole output
         return [Owned(name, output)]
     try:
         paths = shlex.split(facts["outputdir"])
     except ValueError as error:
         raise StoreError(
-            f"the record of {name} is not what it should be: {error}", hint=FORGET_RUN
+            f"the record of {name} has an invalid outputdir: {error}",
+            hint=FORGET_RUN,
         ) from error
     nodes = [at_path(store.objects, output, os.fsencode(path)) for path in paths]
     return [Owned(name, node.pair) for node in nodes if node is not None]
 
 
 def check_signed(store: Store, names: Iterable[str]) -> None:
-    """Raise SysrootError for a task's output that came from a remote, unsigned, with a program."""
+    """Raise SysrootError if an unsigned output from a remote contains a program."""
     for name in filter(_is_task, names):
         run = last_run(store, TaskKey(name))
         oid = store.refs.get(str(OutputRef(run.key, run.task_hash)))
@@ -53,12 +54,12 @@ def check_signed(store: Store, names: Iterable[str]) -> None:
         program = first_program(store.objects, OutputId(commit.tree))
         if program:
             raise SysrootError(
-                f"{name} came from a remote, unsigned, and has the program {program}, which may run"
-                " without a sandbox",
-                hint="install bubblewrap, or build it here",
+                f"{name}: unsigned output from a remote contains the program {program}, which may"
+                " run without a sandbox",
+                hint="install bubblewrap, or build the task on this machine",
             )
 
 
 def _is_task(name: str) -> bool:
-    """Return whether a name is `recipe:task` alone, without a build or a part."""
+    """Return whether a name is a plain `recipe:task`, without a build or a part."""
     return ":" in name and "@" not in name and "/" not in TaskKey(name).recipe

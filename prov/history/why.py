@@ -1,7 +1,7 @@
-"""Why a task ran, or would run now: the root causes, and the nearest recorded inputs.
+"""Explain why a task ran or would run: its root causes, and the nearest recorded inputs.
 
-Two states of the graph are compared: what the recipes say now, or a build, against the last build
-before it, another build, a run's tag, or another machine's store.
+It compares two states of the graph. The new one is the recipes as they are now, or a build. The old
+one is the build before, another build, a run's tag, or the last build in another store.
 """
 
 from __future__ import annotations
@@ -44,27 +44,27 @@ from prov.text import nearest
 from prov.worktree.attributes import TreeReader
 
 FAR = 400
-"""A recorded task hash with more entries that differ is not reported as the nearest."""
+"""A recorded task hash with this many differing entries or more is not reported as the nearest."""
 WILL_RUN = ("run", "may run")
-"""Actions of a plan."""
+"""Actions of a plan for tasks that will or may run."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """One state of a task, with all that is below it."""
+    """One state of a task and of all its dependencies."""
 
     name: str
-    """In words: `now`, `build 0123…`."""
+    """The state as text: `now`, `build 0123…`."""
     inputs: Inputs
     side: Side
     versions: dict[str, str]
     output: OutputId | None = None
-    """The output; None where that is not known."""
+    """None if it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """The recorded task hash whose inputs are the least different."""
+    """The recorded task hash with the fewest differing inputs."""
 
     task_hash: TaskHash
     own: tuple[Change, ...]
@@ -73,23 +73,23 @@ class Nearest:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """The answer."""
+    """Why a task ran or would run."""
 
     key: TaskKey
     verdict: str
-    """In words: it would run, or it ran in a build."""
+    """Whether it would run or when it ran, as text."""
     old: str
-    """What it is compared with; empty if there is nothing."""
+    """Name of the old state; empty if there is none."""
     causes: tuple[Cause, ...]
     differences: dict[Change, tuple[str, ...]]
-    """Each cause's change, as lines of a diff."""
+    """Change of a cause -> lines of a diff."""
     versions: dict[str, tuple[str, str]]
-    """Of the causes' recipes whose version changed: before and after."""
+    """Recipe of a cause -> old and new version, if the version changed."""
     nearest: Nearest | None = None
 
 
 class Both:
-    """Objects of two stores: of ours, and what is only in the other one."""
+    """Reads objects from this store, or from another store if this one does not have them."""
 
     def __init__(self, ours: TreeReader, other: TreeReader) -> None:
         self.readers = (ours, other)
@@ -109,9 +109,9 @@ class Both:
 
 @dataclass(slots=True)
 class PlannedSide:
-    """The state that the recipes say now.
+    """The state that the recipes define now.
 
-    What is hashed goes to a writer that keeps it in memory.
+    `writer` keeps the hashed objects in memory.
     """
 
     workspace: Workspace
@@ -119,11 +119,11 @@ class PlannedSide:
     writer: ObjectWriter
 
     def behind(self, edge: Edge, oid: EdgeId | None) -> Inputs | None:
-        """Return the inputs of the task behind an edge; None if no recipe has that task."""
+        """Return the inputs of the task at the end of an edge, None if no recipe has the task."""
         return self.inputs(edge.key) if edge.key in self.plan.graph.nodes else None
 
     def inputs(self, key: TaskKey) -> Inputs:
-        """Return the inputs that a task has now."""
+        """Return the current inputs of a task."""
         node = self.plan.graph.nodes[key]
         steps = self.plan.steps
         entries = self.workspace.inputs.own(node, self.writer).entries
@@ -138,7 +138,7 @@ class PlannedSide:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What a task is compared with, and what reads the objects of both."""
+    """The state to compare with, and a reader for the objects of both states."""
 
     reader: TreeReader
     state: TaskState | None = None
@@ -149,7 +149,7 @@ def why(
 ) -> Why:
     """Return why a task ran or would run.
 
-    With a session the question is about the recipes as they are now. Raises NameUnknown.
+    With a session, the new state is that of the current recipes. Raises NameUnknown.
     """
     with store.objects.writer(memory=True) as writer:
         planned = None
@@ -165,7 +165,7 @@ def why(
 
 
 def _verdict(store: Store, step: Step) -> str:
-    """Return in words what a plan does with a task."""
+    """Return as text what a plan does with a task."""
     if step.action == "run":
         return f"would run: {_reason(store, step)}"
     if step.action == "may run":
@@ -174,27 +174,27 @@ def _verdict(store: Store, step: Step) -> str:
 
 
 def _reason(store: Store, step: Step) -> str:
-    """Return why a task would run: one that failed, and has the same inputs now, is tried again."""
+    """Return why a task would run; a task that failed with the same inputs is retried."""
     for build in islice(walk_builds(BuildList.latest(store)), LOOK_BACK):
         failure = failures(build).get(step.key)
         if failure is not None and failure.task_hash == step.task_hash:
-            return f"it failed in build {short_id(build.commit)}, with the same inputs"
+            return f"it failed in build {short_id(build.commit)} with the same inputs"
         if _line_in(build, step.key) is not None:
             break
     return step.reason
 
 
 def _planned(session: Session, name: str, writer: ObjectWriter) -> tuple[Step, TaskState] | None:
-    """Return what a plan does with a task, and its state now; None if no recipe has that name."""
+    """Return a task's step in a plan and its current state, None if no recipe has that name."""
     if "/" in name or session.project.resolve(TaskKey(name).recipe) is None:
         return None
     plan, workspace = session.plan(Request((name,)))
     key = plan.graph.targets[-1]
     if plan.steps[key].action not in WILL_RUN:
-        # it may have to run for a target of the last build all the same
+        # a target of the last build may still require it to run
         last = BuildList.latest(session.store)
         targets = last.facts().get("targets", "").split() if last else []
-        with contextlib.suppress(ProvError):  # a target of the last build that was removed
+        with contextlib.suppress(ProvError):  # a target of the last build was removed
             plan, workspace = session.plan(Request((*targets, name)))
     side = PlannedSide(workspace, plan, writer)
     versions = {node.recipe.name: node.recipe.version for node in plan.graph.nodes.values()}
@@ -222,18 +222,18 @@ def _why_run(store: Store, name: str, against: str) -> Why:
 
 
 def _why_built(store: Store, key: TaskKey, named: BuildList, against: str) -> Why:
-    """Return why a task ran in a build, or in the last build before it that had the task."""
+    """Return why a task ran in a build, or in the last earlier build that has the task."""
     asked = next(_builds_with(named, key), named)
     line = _line_in(asked, key)
     if line is None:
         tasks = [task for recipe in named.recipes() for task in named.lines(recipe)]
-        hint = nearest(key, tasks) or "write recipe:task"
+        hint = nearest(key, tasks) or "use RECIPE:TASK"
         raise NameUnknown(f"no build has a task {key}", hint=hint)
     origin, earlier = _origin(asked, key, line)
     new = _in_build(origin, key, line)
     objects = store.objects
     if asked.happened().get(key) == Outcome.RAN and asked.commit != origin.commit:
-        reason = asked.reasons().get(key, "forced, or since its WORKDIR was needed")
+        reason = asked.reasons().get(key, "forced, or a task needed its WORKDIR")
         verdict = f"ran in build {short_id(asked.commit)} with the inputs of {new.name}: {reason}"
         return _answer(store, Reference(objects, new), verdict, new)
     verdict = f"{_outcome_in(origin, key)} in {new.name}"
@@ -243,18 +243,18 @@ def _why_built(store: Store, key: TaskKey, named: BuildList, against: str) -> Wh
         return _answer(store, Reference(objects), verdict, new)
     try:
         old = _in_build(earlier, key, _line_in(earlier, key))
-    except NameUnknown as error:  # the earlier inputs are gone; those of this build are reported
+    except NameUnknown as error:  # the earlier inputs were deleted: report the verdict without them
         return _answer(store, Reference(objects), f"{verdict}; {error} ({error.hint})", new)
     return _answer(store, Reference(objects, old), verdict, new)
 
 
 def _builds_with(build: BuildList | None, key: TaskKey) -> Iterator[BuildList]:
-    """Yield a build and those before it, as far as they have a task, be it as failed."""
+    """Yield a build and its predecessors, those in which a task was built or failed."""
     return (one for one in walk_builds(build) if _line_in(one, key) is not None)
 
 
 def _origin(asked: BuildList, key: TaskKey, line: Line) -> tuple[BuildList, BuildList | None]:
-    """Return the first of the builds in a row with one result of a task, and the build before."""
+    """Return the first of the consecutive builds with a task's result, and the build before it."""
     origin = asked
     for build in _builds_with(asked.before(), key):
         earlier = _line_in(build, key)
@@ -271,20 +271,20 @@ def _outcome_in(build: BuildList, key: TaskKey) -> str:
 
 
 def _line_in(build: BuildList, key: TaskKey) -> Line | None:
-    """Return how a build left a task, be it as failed."""
+    """Return a task's line in a build, including that of a failed task."""
     return failures(build).get(key) or build.line(key)
 
 
 def _in_build(build: BuildList, key: TaskKey, line: Line | None) -> TaskState:
-    """Return the state of a task in a build. Raises Elsewhere if its inputs are not here."""
+    """Return the state of a task in a build. Raises Elsewhere if the store lacks its inputs."""
     assert line is not None
     store = build.store
     try:
         inputs = read_inputs(store.objects, key, line.task_hash)
     except StoreError as error:
-        fetch = f"it was run on another machine: `prov pull {key}` fetches what a remote has of it"
+        fetch = f"run `prov pull {key}`: the task ran on another machine"
         raise Elsewhere(
-            f"the inputs of {key} in build {short_id(build.commit)} are not here",
+            f"the inputs of {key} in build {short_id(build.commit)} are not in this store",
             key,
             line.task_hash,
             hint=inputs_collected(store, key, line.task_hash) or fetch,
@@ -301,11 +301,11 @@ def _of_run(store: Store, run: RunName) -> TaskState:
     return TaskState(f"run {run.tag}", inputs, side, {}, output)
 
 
-# what a task is compared with
+# the old state
 
 
 def _reference(store: Store, key: TaskKey, against: str, reader: TreeReader) -> Reference:
-    """Return the state that a task is compared with: by default the last built one."""
+    """Return the state to compare a task with, by default that in the last build."""
     if not against:
         return Reference(reader, _last_state(store, key))
     folder = _store_folder(Path(against))
@@ -316,22 +316,20 @@ def _reference(store: Store, key: TaskKey, against: str, reader: TreeReader) -> 
         line = _line_in(build, key)
         if line is None:
             raise NameUnknown(
-                f"build {against} has no task {key}", hint="`prov builds` lists others"
+                f"build {against} has no task {key}", hint="run `prov builds` to list builds"
             )
         return Reference(reader, _in_build(build, key, line))
     run = find_run(store, against)
     if run.key != key:
         raise NameUnknown(
-            f"--against {against}: that is a run of {run.key}, not of {key}",
-            hint=f"`prov log {key}` lists runs",
+            f"--against {against}: expected a run of {key}, not of {run.key}",
+            hint=f"run `prov log {key}` to list runs",
         )
     return Reference(reader, _of_run(store, run))
 
 
 def _last_state(store: Store, key: TaskKey) -> TaskState | None:
-    """Return a task's state in the last build that has it, if any has: failed only as a last
-    resort.
-    """
+    """Return a task's state in the last build that has it; a failed one only as a last resort."""
     latest = BuildList.latest(store)
     for build in walk_builds(latest):
         line = build.line(key)
@@ -342,7 +340,7 @@ def _last_state(store: Store, key: TaskKey) -> TaskState | None:
 
 
 def _store_folder(path: Path) -> Path | None:
-    """Return the store that a path names, or that is in the project there; None if none is."""
+    """Return the store at a path, or in the project there, None if there is none."""
     folders = (path, path / ".prov")
     return next((folder for folder in folders if (folder / "HEAD").exists()), None)
 
@@ -350,7 +348,7 @@ def _store_folder(path: Path) -> Path | None:
 def _reference_elsewhere(other: Store, key: TaskKey, against: str, reader: TreeReader) -> Reference:
     build = next(_builds_with(BuildList.latest(other), key), None)
     if build is None:
-        raise NameUnknown(f"{against}: no build there has a task {key}")
+        raise NameUnknown(f"{against}: no build in this store has a task {key}")
     state = _in_build(build, key, _line_in(build, key))
     named = replace(state, name=f"{state.name} of {against}")
     return Reference(Both(reader, other.objects), named)
@@ -367,7 +365,7 @@ def _answer(store: Store, reference: Reference, verdict: str, new: TaskState) ->
         causes = first_causes(reader, old.inputs, new.inputs, (old.side, new.side))
         versions = _versions_of(causes, old, new)
     near = None
-    if old is None or isinstance(new.side, PlannedSide):  # a recorded state has its own hash
+    if old is None or isinstance(new.side, PlannedSide):
         near = nearest_recorded(store, reader, new.inputs, old.inputs if old else None)
     changes = dict.fromkeys(change for cause in causes for change in cause.changes)
     return Why(
@@ -382,14 +380,14 @@ def _answer(store: Store, reference: Reference, verdict: str, new: TaskState) ->
 
 
 def _versions_of(causes: list[Cause], old: TaskState, new: TaskState) -> dict[str, tuple[str, str]]:
-    """Return recipe -> version before and after, of causes' recipes whose version changed."""
+    """Return recipe -> old and new version, for the causes' recipes whose version changed."""
     changed = changed_versions(old.versions, new.versions)
     recipes = dict.fromkeys(cause.key.recipe for cause in causes)
     return {name: changed[name] for name in recipes if name in changed and all(changed[name])}
 
 
 def _is_same(old: TaskState, new: TaskState) -> bool:
-    """Return whether two states have the same inputs, and outputs as far as they are known."""
+    """Return whether two states have the same inputs and, if both are known, the same outputs."""
     if new.inputs.task_hash is None or old.inputs.task_hash != new.inputs.task_hash:
         return False
     return old.output == new.output or None in (old.output, new.output)
@@ -398,7 +396,7 @@ def _is_same(old: TaskState, new: TaskState) -> bool:
 def nearest_recorded(
     store: Store, reader: TreeReader, new: Inputs, old: Inputs | None
 ) -> Nearest | None:
-    """Return the recorded task hash whose inputs are nearest, if it is nearer than `old`.
+    """Return the recorded task hash with the nearest inputs, None if `old` is as near.
 
     The task's own hash is never returned.
     """
@@ -428,9 +426,9 @@ def _recorded_hashes(store: Store, key: TaskKey) -> Iterator[TaskHash]:
 def _least_distances(
     reader: TreeReader, new: Inputs, hashes: list[TaskHash]
 ) -> Iterator[tuple[int, TaskHash]]:
-    """Yield each hash that can be read with the least number of inputs that can differ.
+    """Yield each readable hash with a lower bound of the number of differing inputs.
 
-    It is the number of entries at the top that differ: below each, one input differs at least.
+    The bound is the number of differing entries at the top: at least one input differs below each.
     """
     own = {entry.name: entry for entry in _top(reader, new)}
     for task_hash in hashes:
@@ -443,7 +441,7 @@ def _least_distances(
 
 
 def _top(reader: TreeReader, inputs: Inputs) -> list[Entry]:
-    """Return the entries of an inputs tree; none if it was hashed and not written."""
+    """Return the entries of an inputs tree, none if it was hashed but not written."""
     try:
         return reader.tree(inputs.task_hash) if inputs.task_hash else []
     except StoreError:
@@ -451,6 +449,6 @@ def _top(reader: TreeReader, inputs: Inputs) -> list[Entry]:
 
 
 def _distance(reader: TreeReader, old: Inputs, new: Inputs) -> int:
-    """Return how many inputs differ."""
+    """Return the number of differing inputs."""
     compared = compare(reader, old, new)
     return len(compared.own) + len(compared.edges)

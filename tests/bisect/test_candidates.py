@@ -37,7 +37,7 @@ def test_builds_in_their_line(store: Store) -> None:
 @pytest.mark.parametrize(
     ("texts", "name", "message"),
     [
-        (("a", "a"), NAME, "the same in the good build and the bad one"),
+        (("a", "a"), NAME, "identical in the good and the bad build"),
         (("a", None), NAME, "has no app:image@output"),
         ((None, "a"), NAME, "has no app:image@output"),
         (("a", "b"), "lib:image@output", "has no lib:image"),

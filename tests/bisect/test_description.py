@@ -46,32 +46,32 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         (ANSWER, f"variable CFLAGS in app:compile broke it in {BUILD}"),
         (
             replace(ANSWER, causes=(SAME,)),
-            f"that app:compile gave another output for the same inputs broke it in {BUILD}",
+            f"a different output of app:compile from the same inputs broke it in {BUILD}",
         ),
         (
             replace(ANSWER, causes=()),
-            f"{BUILD} is the first bad one, and no recorded change of an input explains it",
+            f"{BUILD} is the first bad build; no recorded input change explains it",
         ),
         (
             replace(ANSWER, between=1),
-            f"variable CFLAGS in app:compile broke it in {BUILD}, or the one before it that could"
-            " not be told",
+            f"variable CFLAGS in app:compile broke it in {BUILD}, or the build before it that"
+            " could not be judged",
         ),
         (
             replace(ANSWER, between=2, causes=()),
-            f"{BUILD}, or one of the 2 before it that could not be told, is the first bad one, and"
-            " no recorded change of an input explains it",
+            f"{BUILD}, or one of the 2 builds before it that could not be judged, is the first bad"
+            " build; no recorded input change explains it",
         ),
         (
             replace(ANSWER, earlier=(SAME,), unbuilt=1),
-            f"variable CFLAGS in app:compile broke it in {BUILD}, together with that app:compile"
-            " gave another output for the same inputs; 1 combination could not be built, so that"
-            " fewer changes may do",
+            f"variable CFLAGS in app:compile broke it in {BUILD}, together with a different"
+            " output of app:compile from the same inputs; 1 combination could not be built, so"
+            " fewer changes may be enough",
         ),
         (
             replace(ANSWER, causes=(FLAGS, SAME), isolated=False),
-            f"{BUILD} is the first bad one; one or more of these broke it: variable CFLAGS in"
-            " app:compile and that app:compile gave another output for the same inputs",
+            f"{BUILD} is the first bad build; one or more of these broke it: variable CFLAGS in"
+            " app:compile and a different output of app:compile from the same inputs",
         ),
     ],
 )

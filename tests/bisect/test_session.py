@@ -86,7 +86,7 @@ def test_the_first_bad_build(
 def test_a_command_that_contradicts_the_question(tmp_path: Path, numbers: tuple[int, int]) -> None:
     with (
         bisection(tmp_path, numbers) as (bisect, _builds),
-        pytest.raises(ProvError, match="which was given as"),
+        pytest.raises(ProvError, match="but it was given as"),
     ):
         bisect.run()
 

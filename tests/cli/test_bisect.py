@@ -314,7 +314,7 @@ def test_who_was_interrupted_goes_on_and_is_asked_nothing_twice(
     answer = json.loads(story.run("bisect", "continue", "--json").stdout)
     assert (answer["bad"], causes(answer)) == (builds[8], [value("r1")])
     assert len(set(story.asked())) == len(story.asked())
-    assert "no bisection is going on" in story.refused("continue")
+    assert "no bisection in progress" in story.refused("continue")
     assert not list((story.store.cache / "aside").glob("*/*"))
 
 
@@ -464,15 +464,15 @@ def test_a_log_is_replayed_also_when_it_was_edited(story: Story, builds: list[st
     (story.root / "on").touch()
     assert "a bisection is in progress" in story.refused("replay", "kept")
     story.run("bisect", "reset")
-    assert "no bisection is going on" in story.refused("log")
+    assert "no bisection in progress" in story.refused("log")
     first = json.loads(story.run("bisect", "replay", "kept", "--json").stdout)
     assert first["bad"] == builds[8]
     assert len(set(story.asked())) == len(story.asked())
     assert json.loads(story.run("bisect", "replay", "edited", "--json").stdout)["bad"] != builds[8]
     kept.write_text(printed.replace('"verdict": "good"', '"verdict": "fine"'))
-    assert "'fine' is no verdict" in story.refused("replay", "kept")
+    assert "invalid verdict 'fine'" in story.refused("replay", "kept")
     kept.write_text("{}\n")
-    assert "no log of a bisection" in story.refused("replay", "kept")
+    assert "is not a bisection log" in story.refused("replay", "kept")
     assert "there is no" in story.refused("replay", "nothing", code=2)
 
 
@@ -497,7 +497,7 @@ def test_builds_that_cannot_be_told_are_named(story: Story) -> None:
     answer = story.find(builds[0], builds[-1])
     assert (answer["good"], answer["bad"], answer["between"]) == (builds[5], builds[9], 3)
     assert (
-        f"build {builds[9][:12]}, or one of the 3 before it that could not be told"
+        f"build {builds[9][:12]}, or one of the 3 builds before it that could not be judged"
         in answer["sentence"]
     )
     assert causes(answer) == [value("r1")]
@@ -602,7 +602,7 @@ def test_another_output_of_the_same_inputs_is_told_as_such(story: Story, others:
     assert causes(answer) == [("same inputs", "", "r1:give")]
     assert (
         answer["sentence"]
-        == f"that r1:give gave another output for the same inputs broke it in build {bad[:12]}"
+        == f"a different output of r1:give from the same inputs broke it in build {bad[:12]}"
     )
     assert len(story.asked()) == answer["checkouts"]
 
@@ -713,9 +713,9 @@ def test_what_is_wrong_is_told_and_nothing_is_begun(story: Story) -> None:
     story.judge("false")
     wrong = {
         f"build {third[:12]} is not before {first[:12]}": (third, first, "./judge.sh"),
-        "is the same in the good build and the bad one": (second, third, "./judge.sh"),
-        "nothing names no build": ("nothing", third, "./judge.sh"),
-        "there are not so many builds before latest": ("latest~9", "latest", "./judge.sh"),
+        "is identical in the good and the bad build": (second, third, "./judge.sh"),
+        "no build is named nothing": ("nothing", third, "./judge.sh"),
+        "builds precede latest": ("latest~9", "latest", "./judge.sh"),
         f"build {first[:12]} has no image:imag@output": (
             first,
             third,
@@ -731,14 +731,14 @@ def test_what_is_wrong_is_told_and_nothing_is_begun(story: Story) -> None:
             "image:image@output/nowhere",
             "./judge.sh",
         ),
-        "./nothing.sh is no program that can be run": (first, third, "./nothing.sh"),
+        "cannot run ./nothing.sh: no such program": (first, third, "./nothing.sh"),
     }
     for words, arguments in wrong.items():
         said = story.refused("start", *arguments)
         assert words in said
         assert "  hint: " in said
         assert len(said.splitlines()) == 2
-    assert "no bisection is going on" in story.refused("log")
+    assert "no bisection in progress" in story.refused("log")
 
 
 @pytest.mark.parametrize(
@@ -761,7 +761,7 @@ def test_a_program_that_a_shell_does_not_find_is_a_mistake_and_no_verdict(
     said = story.refused(
         "start", builds[0], builds[-1], "--", "sh", "-c", "there-is-no-such-program"
     )
-    assert "ends with 127 for the good build, too" in said
+    assert "exits with 127 for the good build too" in said
     story.run("bisect", "reset")
     story.judge(
         BAD_FROM_8.replace("]", "] && exit 127; false")
@@ -773,4 +773,4 @@ def test_a_file_that_is_no_program_is_told(story: Story, builds: list[str]) -> N
     (story.root / "judge.sh").write_text("#!/nowhere/sh\n")
     (story.root / "judge.sh").chmod(0o755)
     more = story.built(story.of(3) | {"r1.toml": gives(99)})
-    assert "judge.sh can't be run" in story.refused("start", builds[0], more, "./judge.sh")
+    assert "cannot run ./judge.sh: " in story.refused("start", builds[0], more, "./judge.sh")

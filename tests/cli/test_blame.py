@@ -125,7 +125,7 @@ def test_deployed_file_is_named_by_where_it_is(story: Project) -> None:
     assert [each["task"] for each in answer["steps"]] == ["demo-image:image", "demo-image:rootfs"]
     text = story.ask("log", str(story.root / "build/deploy/deb/hello_1.2_amd64.deb"))
     assert "hello:package_deb@output/deploy-deb/deb/hello_1.2_amd64.deb" in text
-    assert "no output of the last build has deb/nothing" in story.refused(
+    assert "deb/nothing not found in any output of the last build" in story.refused(
         "blame", "build/deploy/deb/nothing"
     )
 

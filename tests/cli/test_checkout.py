@@ -44,8 +44,8 @@ def test_a_recorded_sysroot_is_what_the_packages_give(hello: Path, tmp_path: Pat
     ("name", "message"),
     [
         ("hello:compile@sysrot", "did you mean sysroot or sysroot-native?"),
-        ("words:populate_sysroot@output/nothing", "there is no folder nothing in it"),
-        ("words:populate_sysroot@output/sysroot-destdir/usr/include/words.h", "there is no folder"),
+        ("words:populate_sysroot@output/nothing", "no such folder: nothing"),
+        ("words:populate_sysroot@output/sysroot-destdir/usr/include/words.h", "no such folder: "),
         ("helo:compile@sysroot", "did you mean hello:compile"),
     ],
 )

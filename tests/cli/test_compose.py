@@ -119,7 +119,7 @@ def test_compose_keeps_out_of_a_directory_of_somebodys(
     ("name", "message"),
     [
         ("lef:install", "no run of lef:install is recorded"),
-        ("nothing", "'nothing' names nothing in the store"),
+        ("nothing", "'nothing' not found in the store"),
     ],
 )
 def test_compose_of_what_is_unknown_makes_nothing(

@@ -44,5 +44,5 @@ def test_unknown_labels_and_builds_are_refused(two: Project) -> None:
     assert "no label is named god hint: did you mean good?" in two.refused(
         "label", "--remove", "god"
     )
-    assert "names no build hint: did you mean good?" in two.refused("label", "better", "god")
-    assert "not so many builds before latest" in two.refused("pin", "latest~2")
+    assert "no build is named god hint: did you mean good?" in two.refused("label", "better", "god")
+    assert "builds precede latest" in two.refused("pin", "latest~2")

@@ -29,26 +29,29 @@ def test_run_is_named_by_any_name_of_its_build(two: Project, tmp_path: Path) -> 
     ("arguments", "message"),
     [
         (("diff", "a:og"), "no run of a:og is recorded hint: did you mean a:go?"),
-        (("diff", "a:go@outputs"), "nothing is called @outputs hint: did you mean output?"),
+        (("diff", "a:go@outputs"), "unknown part @outputs hint: did you mean output?"),
         (
             ("diff", "latest~7/a:go"),
-            "latest~7: there are not so many builds before latest hint: `prov builds`",
+            "latest~7: fewer than 7 builds precede latest hint: run `prov builds`",
         ),
-        (("diff", "lates"), "lates names no build hint: did you mean latest?"),
-        (("diff", "0123abcd"), "0123abcd names no build hint: `prov builds` lists them"),
+        (("diff", "lates"), "no build is named lates hint: did you mean latest?"),
+        (("diff", "0123abcd"), "no build is named 0123abcd hint: run `prov builds` to list builds"),
         (
             ("checkout", "latest", "x"),
-            "'latest' names nothing in the store hint: write [build/]recipe:task",
+            "'latest' not found in the store hint: use [BUILD/]RECIPE:TASK",
         ),
         (("checkout", "latest/a:og", "x"), "has no task a:og hint: did you mean a:go?"),
         (("why", "b:go"), "no build has a task b:go hint: did you mean a:go?"),
-        (("why", "a:go", "--against", "god"), "god names no build hint: did you mean good?"),
-        (("why", "a:go", "--against", "latest~7"), "not so many builds before latest"),
+        (("why", "a:go", "--against", "god"), "no build is named god hint: did you mean good?"),
+        (("why", "a:go", "--against", "latest~7"), "builds precede latest"),
         (
             ("why", "a:go", "--against", "a:og"),
             "no run of a:og is recorded hint: did you mean a:go?",
         ),
-        (("blame", "usr/bin/x"), "no output of the last build has usr/bin/x hint: name it exactly"),
+        (
+            ("blame", "usr/bin/x"),
+            "usr/bin/x not found in any output of the last build hint: use a full name",
+        ),
         (("rerun", "a:og"), "no run of a:og is recorded hint: did you mean a:go?"),
         (("rerun", "latest~1"), "latest~1 is not a run hint: write recipe:task, or a tag"),
         (("shell", "a/go"), "a/go is not a run hint: did you mean a:go?"),
@@ -82,7 +85,7 @@ def test_ambiguous_id_of_a_build_is_refused_with_the_builds(two: Project) -> Non
         ]
         subprocess.run(command, input=each, check=True, capture_output=True)
     said = two.refused("diff", begin)
-    assert f"{begin} is the beginning of 2 builds hint: {begin}" in said
+    assert f"{begin} is ambiguous: 2 builds begin with it hint: use one of {begin}" in said
 
 
 def test_asking_changes_no_ref(two: Project) -> None:

@@ -77,7 +77,7 @@ def test_steps(
 
 
 def test_a_file_that_is_not_there(store: Store, chain: list[Recorded]) -> None:
-    with pytest.raises(NameUnknown, match="there is no none in the workdir of lib:unpack"):
+    with pytest.raises(NameUnknown, match="no file none in the workdir of lib:unpack"):
         trace(store, "lib:unpack@workdir/none")
 
 

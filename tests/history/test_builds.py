@@ -44,13 +44,13 @@ def test_names_of_builds(store: Store, three: list[BuildList]) -> None:
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("latest~3", "there are not so many builds before latest"),
-        ("latest~999999999", "there are not so many builds before latest"),
-        ("lastest", "names no build"),
-        ("ffffffff", "names no build"),
-        ("a b", "names no build"),
-        ("--all", "names no build"),
-        ("release..x", "names no build"),
+        ("latest~3", "builds precede latest"),
+        ("latest~999999999", "builds precede latest"),
+        ("lastest", "no build is named "),
+        ("ffffffff", "no build is named "),
+        ("a b", "no build is named "),
+        ("--all", "no build is named "),
+        ("release..x", "no build is named "),
     ],
 )
 def test_unknown_names(store: Store, three: list[BuildList], name: str, problem: str) -> None:
@@ -71,7 +71,7 @@ def test_a_commit_that_is_not_a_builds(store: Store, recorder: Recorder) -> None
     build = recorder.build(run)
     assert is_build(store, build.commit)
     assert not is_build(store, run.commit)
-    with pytest.raises(NameUnknown, match="is a commit, but no build's"):
+    with pytest.raises(NameUnknown, match="commit is not a build"):
         find_build(store, run.commit.hex())
 
 

@@ -150,7 +150,9 @@ def test_a_failed_task_is_a_difference(store: Store, recorder: Recorder) -> None
     other = recorder.run("app:make", {"script": "2"}, {}, failed=True)
     old, new, changed = recorder.build(good), recorder.build(bad), recorder.build(other)
     same = difference(store, old, new).causes
-    assert [group.title for group in same] == ["app:make gave another output for the same inputs"]
+    assert [group.title for group in same] == [
+        "app:make produced a different output from the same inputs"
+    ]
     assert [group.title for group in difference(store, old, changed).causes] == ["script"]
 
 

@@ -45,10 +45,10 @@ def test_where_the_record_is(store: Store) -> None:
     with store.objects.writer() as writer:
         record = writer.add_commit(Commit(EMPTY_TREE, (), CONSTANT_IDENTITY, "record\n"))
     store.refs.update(RefUpdate(str(RUN.record), record))
-    assert run_collected(store, RUN).endswith(f"rule-0; its record is {RUN.record}")
+    assert run_collected(store, RUN).endswith(f"rule-0; its record remains at {RUN.record}")
 
 
 @pytest.mark.parametrize("ref", [FIRST, OutputRef(RUN.key, RUN.task_hash)])
 def test_inputs(store: Store, ref: RunRef | OutputRef) -> None:
     collect(store, str(ref))
-    assert inputs_collected(store, RUN.key, RUN.task_hash).startswith("`prov gc` dropped it on ")
+    assert inputs_collected(store, RUN.key, RUN.task_hash).startswith("`prov gc` deleted it on ")

@@ -60,12 +60,12 @@ def test_names(store: Store, run: Recorded) -> None:
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("app:make@outptu", "nothing is called @outptu"),
-        ("app:make@output/lib", "there is no folder lib in it"),
-        ("app:make@output/bin/app", "there is no folder bin/app in it"),
-        ("builds@output", "is no run of a task, so that it has no output"),
-        ("no such thing", "names nothing in the store"),
-        ("--all", "names nothing in the store"),
+        ("app:make@outptu", "unknown part @outptu"),
+        ("app:make@output/lib", "no such folder: lib"),
+        ("app:make@output/bin/app", "no such folder: bin/app"),
+        ("builds@output", "has no output: not a run of a task"),
+        ("no such thing", "not found in the store"),
+        ("--all", "not found in the store"),
         ("app:test", "no run of app:test is recorded"),
         ("latest/app:test@output", "has no task app:test"),
     ],
@@ -92,7 +92,7 @@ def test_an_output_may_be_here_without_a_run(store: Store, run: Recorded) -> Non
 def test_a_failed_run_has_no_output(store: Store, recorder: Recorder) -> None:
     failed = recorder.run("app:make", {"script": "false"}, {"core": ""}, failed=True)
     assert paths(store, "app:make") == ["core"]
-    with pytest.raises(NameUnknown, match="that run failed and has no output"):
+    with pytest.raises(NameUnknown, match="the run failed and has no output"):
         find_directory(store, "app:make@output")
     assert read_part(store, failed.commit, "output") is None
     assert read_part(store, failed.commit, "sysroot") is None

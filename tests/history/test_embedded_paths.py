@@ -33,7 +33,7 @@ def test_files_with_embedded_paths(tmp_path: Path) -> None:
 def test_a_recipe_that_was_never_built(store: Store, recorder: Recorder) -> None:
     with pytest.raises(NameUnknown) as error:
         embedded_paths(store, "app")
-    assert error.value.hint == "`prov build`"
+    assert error.value.hint == "run `prov build`"
     recorder.build(recorder.run("app:make", {"script": "1"}, {"app": "1"}))
     with pytest.raises(NameUnknown, match="no build of ap is recorded") as error:
         embedded_paths(store, "ap")

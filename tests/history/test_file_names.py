@@ -89,7 +89,7 @@ def test_builds_before_are_searched_for_tasks_that_the_last_did_not_reach(
     recorder.build(both)
     assert find_file(store, "old").text == "app:make@output/old"
     recorder.build(recorder.run("app:make", {"script": "2"}, {"new": "1"}))
-    with pytest.raises(NameUnknown, match="no output of the last build has old"):
+    with pytest.raises(NameUnknown, match="old not found in any output of the last build"):
         find_file(store, "old")
 
 
@@ -114,7 +114,7 @@ def test_paths_on_disk(
     work = tmp_path / "work"
     file = find_file(store, str(work / "target/app/build" / path), work=work)
     assert file == FileName(TaskKey("app:make"), part, inside, run.commit)
-    with pytest.raises(NameUnknown, match="no task was recorded in that WORKDIR"):
+    with pytest.raises(NameUnknown, match="no task is recorded for this WORKDIR"):
         find_file(store, str(work / "target/lib/build" / path), work=work)
 
 

@@ -150,7 +150,7 @@ def test_comparing_is_symmetric(
     [
         (b"", b"", []),
         (b"a\n", b"b\n", ["@@ -1 +1 @@", "-a", "+b"]),
-        (b"a", b"a\n", ["the end of the last line or the mode is another"]),
+        (b"a", b"a\n", ["only the final newline or the mode changed"]),
         (b"\0", b"ab", ["binary, 1 bytes -> 2 bytes"]),
     ],
 )
@@ -170,7 +170,7 @@ def test_a_long_difference_is_cut(writer: ObjectWriter) -> None:
     long = entry(writer, "".join(f"{number}\n" for number in range(100)))
     lines = difference_text(writer, Change("script", "", None, long))
     assert len(lines) == LONG + 1
-    assert lines[-1] == f"… and {101 - LONG} lines more"
+    assert lines[-1] == f"… and {101 - LONG} more lines"
 
 
 def test_folders_and_host_tools_differ_by_file(writer: ObjectWriter) -> None:

@@ -153,7 +153,7 @@ def test_a_failed_run_of_a_build(recorder: Recorder) -> None:
         ("lib:", "lib: is not a task", "write recipe:task"),
         ("app", "app is not a run", "write recipe:task, or a tag"),
         ("latest/app:mke", "has no task app:mke", "did you mean app:make?"),
-        ("none/app:make", "none names no build", "`prov builds` lists them"),
+        ("none/app:make", "no build is named none", "run `prov builds` to list builds"),
         (f"app/make/{'0' * 40}/1", "is not a run", "write recipe:task, or a tag"),
         (f"app/make/{'0' * 40}/0", "is not a run", "write recipe:task, or a tag"),
     ],
@@ -201,11 +201,11 @@ def test_a_collected_run_says_when(store: Store, recorder: Recorder) -> None:
     (store.path / "pruned").write_text(f"{BEGAN}\tage\t{ref_of(run)}\n")
     with pytest.raises(NameUnknown, match="was deleted") as error:
         run_in(build, KEY)
-    assert error.value.hint.startswith("`prov gc` dropped it on ")
-    assert error.value.hint.endswith(", by rule age")
+    assert error.value.hint.startswith("`prov gc` deleted it on ")
+    assert error.value.hint.endswith(" by rule age")
     with pytest.raises(NameUnknown) as error:
         find_run(store, ref_of(run).tag)
-    assert error.value.hint.endswith(", by rule age")
+    assert error.value.hint.endswith(" by rule age")
 
 
 def test_an_output_that_stayed_names_no_run(store: Store, recorder: Recorder) -> None:

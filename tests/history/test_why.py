@@ -108,7 +108,7 @@ def test_another_store(store: Store, recorder: Recorder, tmp_path: Path) -> None
         answer = why(store, "app:make", against=str(folder))
         assert answer.old == f"{name_of(build)} of {folder}"
         assert titles(answer) == ["script"]
-    with pytest.raises(NameUnknown, match="no build there has a task lib:make"):
+    with pytest.raises(NameUnknown, match="no build in this store has a task lib:make"):
         recorder.build(made(recorder, "3", "lib:make"))
         why(store, "lib:make", against=str(tmp_path / "project"))
 
@@ -117,9 +117,9 @@ def test_another_store(store: Store, recorder: Recorder, tmp_path: Path) -> None
     ("name", "against", "problem"),
     [
         ("app:mke", "", "no build has a task app:mke"),
-        ("app:make", "none", "none names no build"),
+        ("app:make", "none", "no build is named none"),
         ("app:make", "latest", "build latest has no task app:make"),
-        ("app:make", "lib:make", "that is a run of lib:make, not of app:make"),
+        ("app:make", "lib:make", "expected a run of app:make, not of lib:make"),
     ],
 )
 def test_unknown_names(
@@ -135,7 +135,9 @@ def test_inputs_that_are_not_here(store: Store, recorder: Recorder) -> None:
     run = made(recorder, "1")
     away = replace(run, line=replace(run.line, task_hash=task_hash("away")))
     recorder.build(away)
-    with pytest.raises(Elsewhere, match=r"the inputs of app:make in build \w+ are not here"):
+    with pytest.raises(
+        Elsewhere, match=r"the inputs of app:make in build \w+ are not in this store"
+    ):
         why(store, "app:make")
     build = recorder.build(run, happened={"app:make": "ran"})
     verdict = why(store, "app:make").verdict
