@@ -1,1 +1,1 @@
-"""Checks of a store, and repairs."""
+"""Check and repair stores."""

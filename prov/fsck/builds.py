@@ -1,8 +1,8 @@
-"""Check the history of builds, and rewrite it where it is damaged.
+"""Check the history of builds, and rewrite it if it is damaged.
 
-A build's commit names the one before it, so that where one is lost all later ones must be written
-again: with the same lists, author and message, on the nearest earlier build that is left. Labels
-and pins move with them.
+The commit of a build names the build before it. If one is lost, all later ones are rewritten with
+the same lists, author and message, on top of the nearest earlier build that remains. Labels and
+pins move with them.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, Commit, Entry, Oid
 from prov.store.odb import ObjectDatabase, ObjectWriter
 from prov.store.repository import Store
 
-REWRITE = "the builds are written anew without what is not as it should be"
+REWRITE = "rewrite the builds without the invalid parts"
 REQUIRED = frozenset({b"build", b"tasks"})
-"""The entries that every build has."""
+"""Entries of every build."""
 
 
 @dataclass(slots=True)
 class BuildChecker:
-    """Checks builds, each list of a recipe once."""
+    """Checks builds, and each recipe's list once."""
 
     store: Store
     _lists: set[tuple[str, Oid]] = field(default_factory=set)
 
     def check(self, refs: Mapping[str, Oid]) -> Iterator[Problem]:
-        """Yield the builds that these refs hold and whose lists are malformed."""
+        """Yield a problem for each build with invalid lists that these refs hold."""
         for commit in chain(self.store.objects, refs):
             wrong = self.wrong(commit)
             if wrong:
                 yield Problem("build", commit.hex(), wrong, (BUILDS,), REWRITE)
 
     def wrong(self, commit: Oid) -> str:
-        """Return what is wrong with a build all of whose objects exist, empty if nothing is."""
+        """Return what is wrong with a build whose objects all exist, an empty text if valid."""
         build = BuildList(self.store, CommitId(commit))
         try:
             entries = self.store.objects.tree(self.store.objects.commit(commit).tree)
             if not {entry.name for entry in entries} >= REQUIRED:
-                return "is no build, but in the history of builds"
+                return "is not a build, but is in the history of builds"
             for recipe, oid in build.listed():
                 if (recipe, oid) not in self._lists:
                     decode_tasks(recipe, self.store.objects.blob(oid))
@@ -53,7 +53,7 @@ class BuildChecker:
             build.timeline()
             build.happened()
         except (StoreError, ValueError) as error:
-            return f"a list of it is none: {error}"
+            return f"has an invalid list: {error}"
         return ""
 
 
@@ -65,9 +65,7 @@ def build_refs(refs: Mapping[str, Oid]) -> dict[str, Oid]:
 
 
 def chain(objects: ObjectDatabase, refs: Mapping[str, Oid]) -> list[CommitId]:
-    """Return the commits of all builds that refs hold, as far as they can be read; each after its
-    parents.
-    """
+    """Return the readable commits of all builds that refs hold, each after its parents."""
     readable: dict[Oid, None] = {}
     pending = [*build_refs(refs).values()]
     parents: dict[Oid, tuple[Oid, ...]] = {}
@@ -101,16 +99,16 @@ def _parents_first(oids: list[Oid], parents: Mapping[Oid, tuple[Oid, ...]]) -> l
 
 
 Replacements = dict[Oid, Oid | None]
-"""Build -> the build in its place; None if nothing is left of it."""
+"""Build -> its replacement; None if nothing of it remains."""
 
 
 def rewrite(
     writer: ObjectWriter, store: Store, reach: Reach, refs: Mapping[str, Oid], tips: list[CommitId]
 ) -> Replacements:
-    """Write the builds that change, and return them with what is in their place.
+    """Write the builds that change, and return the replacement of each changed build.
 
-    A build of which a list is lost keeps its other lists. `tips` are builds behind a lost one, the
-    newest last.
+    A build with a lost list keeps its other lists. `tips` are builds that only a lost build held,
+    the newest last.
     """
     rewriter = _Rewriter(writer, store, reach, tips)
     older = {str(LabelRef(oid.hex())): Oid(oid) for oid in tips}
@@ -122,7 +120,7 @@ def rewrite(
 
 @dataclass(slots=True)
 class _Rewriter:
-    """Writes builds again without what is lost, each after its parents."""
+    """Rewrites builds without lost parts, each after its parents."""
 
     writer: ObjectWriter
     store: Store
@@ -135,7 +133,7 @@ class _Rewriter:
         self.checker = BuildChecker(self.store)
 
     def add(self, oid: CommitId) -> None:
-        """Write a build again if it, or one before it, changes."""
+        """Rewrite a build if it or an earlier build changes."""
         commit = self.store.objects.commit(oid)
         tree: Oid | None = commit.tree
         if not self.reach.is_whole(commit.tree) or self.checker.wrong(oid):
@@ -148,7 +146,7 @@ class _Rewriter:
             self.replacements[oid] = self.writer.add_commit(rewritten)
 
     def _parents(self, oid: CommitId, commit: Commit) -> tuple[Oid, ...]:
-        """Return what the parents of a build become; for a lost one, the nearest tip before it."""
+        """Return the new parents of a build; the nearest earlier tip for a lost parent."""
         seconds = commit.author.seconds
         earlier = [tip for tip in self.tips if tip != oid and self._seconds(tip) <= seconds]
         parents = []
@@ -171,16 +169,14 @@ class _Rewriter:
 def newest(
     store: Store, replacements: Mapping[Oid, Oid | None], reach: Reach, oids: Iterable[Oid]
 ) -> Oid | None:
-    """Return the last of the builds that are left, as it is after `rewrite`."""
+    """Return the newest readable build after `rewrite`."""
     readable = [oid for oid in oids if oid in reach.have]
     last = max(readable, key=lambda oid: store.objects.commit(oid).author.seconds, default=None)
     return None if last is None else replacements.get(last, last)
 
 
 def _mended(writer: ObjectWriter, store: Store, reach: Reach, tree: Oid) -> Oid | None:
-    """Return a build's tree without the lists that are lost or malformed; None where it is not a
-    build then.
-    """
+    """Return a build's tree without lost or malformed lists, None if it would not be a build."""
     if tree not in reach.have:
         return None
     entries = []
@@ -213,7 +209,7 @@ def _is_list(store: Store, reach: Reach, entry: Entry) -> bool:
 
 
 def _is_text(store: Store, reach: Reach, entry: Entry) -> bool:
-    """Return whether a file of a build can be read as what its name says."""
+    """Return whether a file of a build is readable and, if it is the timeline, well-formed."""
     if entry.oid not in reach.have:
         return False
     if entry.name != b"timeline":

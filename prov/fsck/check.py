@@ -1,10 +1,10 @@
-"""Check whether a store is whole.
+"""Check the integrity of a store.
 
-That is objects, refs, records and builds; and beside them pools, sysroots' states, caches and
-leftovers. git checks the objects while a process of ours checks what they mean. Most stores are
-whole, and then that is all. If git finds something, each pack is checked, and what can be read of
-the damaged ones is put together elsewhere, so that all later checks read whole objects. Nothing of
-the store changes.
+The checks cover objects, refs, records and builds, and also pools, sysroot states, caches and
+leftovers. git checks the objects while a child process checks refs, records and builds. Most stores
+are intact, and that completes the check. If git reports damage, each pack is checked, and the
+readable objects of damaged packs are copied to a temporary store for the remaining checks. A check
+never changes the store.
 """
 
 from __future__ import annotations
@@ -33,16 +33,14 @@ from prov.store.repository import Store
 from prov.store.shadow import shadow_of
 
 Report = Callable[[str], None]
-"""Takes a line about what is being done."""
+"""Receives one line of progress."""
 MOST = 1000
-"""So many missing objects are reported one by one."""
-SALVAGE = "what can be read is written to a new pack; the old one is kept in damaged/"
-RESTORE = (
-    "looked for in pools, WORKDIRs and sources; if it is nowhere, the refs that hold it are dropped"
-)
+"""Maximum number of missing objects to report individually."""
+SALVAGE = "write the readable objects to a new pack; keep the old pack in damaged/"
+RESTORE = "search pools, WORKDIRs, sources and remotes; if not found, delete the refs that hold it"
 
 NO_BUILDS = Problem(
-    "ref", BUILDS, "is missing, though there are builds", repair="runs and builds get refs again"
+    "ref", BUILDS, "is missing, but the store has builds", repair="restore refs of runs and builds"
 )
 
 
@@ -52,35 +50,35 @@ class Findings:
 
     problems: list[Problem]
     packs: list[PackState] = field(default_factory=list)
-    """Those that are damaged."""
+    """Damaged packs."""
     bad: frozenset[Oid] = frozenset()
-    """Objects that are what their ids say, and not what such an object should be."""
+    """Malformed objects, although their content matches their ids."""
     deep: bool = False
-    """Objects are damaged or missing."""
+    """Whether objects or refs are damaged or missing."""
 
     @property
     def wrong(self) -> list[Problem]:
-        """What is wrong, without leftovers and caches."""
+        """The problems except leftovers and caches."""
         return [problem for problem in self.problems if not problem.harmless]
 
 
 def head_problem(path: Path) -> Problem | None:
-    """Return what is wrong with a store's HEAD, without which git does not see a repository."""
+    """Return what is wrong with a store's HEAD. Without a valid HEAD, git sees no repository."""
     try:
         text = (path / "HEAD").read_bytes()
     except OSError:
         text = b""
     if text == HEAD:
         return None
-    return Problem("store", "HEAD", "is not what every store has", repair="it is written anew")
+    return Problem("store", "HEAD", "has invalid content", repair="rewrite it")
 
 
 def check(store: Store, *, thorough: bool = False, report: Report = lambda text: None) -> Findings:
-    """Return everything that is not as it should be; `thorough` reads the pools' files too.
+    """Return all problems of a store; `thorough` reads the files in the pools too.
 
     Changes nothing.
     """
-    report("looking at objects, refs and records")
+    report("checking objects, refs and records")
     refs = read_refs(store.path)
     child = start_child(lambda: _meaning(store, refs, thorough=thorough))
     done = False
@@ -94,9 +92,9 @@ def check(store: Store, *, thorough: bool = False, report: Report = lambda text:
             with os.fdopen(child.answer, "rb") as answer:
                 data = answer.read()
             status, done = os.waitpid(child.pid, 0)[1], True
-            return Findings(cast(list[Problem], decode_answer(data, status, "looking at records")))
+            return Findings(cast(list[Problem], decode_answer(data, status, "checking records")))
     finally:
-        if not done:  # what it finds in a damaged store is nothing to go by
+        if not done:  # its findings in a damaged store are unreliable
             child.kill(signal.SIGKILL)
             os.waitpid(child.pid, 0)
     return _deep(store, refs, lines, thorough=thorough, report=report)
@@ -108,7 +106,7 @@ def _lost_packs(store: Store) -> bool:
 
 
 def _meaning(store: Store, refs: RawRefs, *, thorough: bool) -> list[Problem]:
-    """Return what is wrong in a store whose objects are whole."""
+    """Return the problems of a store whose objects are intact."""
     problems = [
         *check_refs(refs),
         *RefChecker(store.objects).check(refs.names),
@@ -121,33 +119,31 @@ def _meaning(store: Store, refs: RawRefs, *, thorough: bool) -> list[Problem]:
 
 
 def _without(refs: dict[str, Oid], problems: list[Problem]) -> dict[str, Oid]:
-    """Return refs without those that are known to be wrong."""
+    """Return refs without those known to be wrong."""
     wrong = {problem.where for problem in problems if problem.kind == "ref"} - {BUILDS}
     return {name: oid for name, oid in refs.items() if name not in wrong}
 
 
 def check_refs(refs: RawRefs) -> Iterator[Problem]:
-    """Yield what is wrong with the files that hold refs."""
+    """Yield the problems of the files that hold refs."""
     for wrong in refs.packed_wrong:
-        yield Problem(
-            "ref", "packed-refs", wrong, repair="it is written anew with the lines that can be read"
-        )
+        yield Problem("ref", "packed-refs", wrong, repair="rewrite it with the readable lines")
     for name, wrong in refs.broken.items():
-        yield Problem("ref", name, wrong, repair="it is dropped, or gets what its records say")
+        yield Problem("ref", name, wrong, repair="restore it from the records, or delete it")
 
 
 def _deep(
     store: Store, refs: RawRefs, lines: list[str], *, thorough: bool, report: Report
 ) -> Findings:
-    """Return what is wrong in a store whose objects or refs are damaged; `lines` are git's."""
-    report("something is wrong; looking at every pack")
+    """Return the problems of a store with damaged objects or refs; `lines` are git's messages."""
+    report("damage found; checking every pack")
     words = malformed(lines)
     bad = frozenset(words)
     states = check_packs(store.objects.folder, bad)
     damaged = [state for state in states if state.wrong]
     problems = [*_damaged_files(store, damaged, bad), *check_refs(refs)]
     with shadow_of(store, states, bad) as view:
-        report("looking for what is missing")
+        report("searching for missing objects")
         reach = Reach.of(view.objects)
         broken = reach.look(refs.names)
         problems += _missing(store, reach, broken, words, damaged)
@@ -157,27 +153,27 @@ def _deep(
     if all(problem.harmless for problem in problems):
         # check again: packs may have been joined, or refs changed, while git read them
         lines = GitFsck.start(store.path).answer() if lines else []
-        problems += [Problem("object", "git fsck", line, repair="none is known") for line in lines]
+        problems += [Problem("object", "git fsck", line, repair="unknown") for line in lines]
     return Findings(problems, damaged, bad, deep=True)
 
 
 def _damaged_files(
     store: Store, damaged: list[PackState], bad: frozenset[Oid]
 ) -> Iterator[Problem]:
-    """Yield the packs, and the files of single objects, that are damaged."""
+    """Yield the damaged packs and files of single objects."""
     for state in damaged:
         yield Problem("pack", f"objects/pack/{state.name}", state.wrong, repair=SALVAGE)
     for path, oid, wrong in loose_objects(store.path):
         if wrong or oid in bad:
             where = os.path.relpath(path, store.path)
             what = wrong or "is malformed"
-            yield Problem("object", where, what, repair="it is kept in damaged/")
+            yield Problem("object", where, what, repair="move it to damaged/")
 
 
 def _meaning_of_rest(
     view: Store, refs: RawRefs, broken: dict[str, Oid], problems: list[Problem]
 ) -> list[Problem]:
-    """Return what is wrong with the refs below which nothing is missing."""
+    """Return the problems of the refs whose objects are complete."""
     whole = {name: oid for name, oid in refs.names.items() if name not in broken}
     rest = [*RefChecker(view.objects).check(whole), *missing_numbers(refs.names)]
     if BUILDS not in refs.names and BUILDS not in refs.broken and has_builds(view):
@@ -193,9 +189,9 @@ def _missing(
     words: dict[Oid, str],
     damaged: list[PackState],
 ) -> Iterator[Problem]:
-    """Yield the objects that refs hold and that can't be read, each with those refs.
+    """Yield the missing objects that refs hold, each with those refs.
 
-    `words` is what git says of malformed objects.
+    `words` are git's messages about malformed objects.
     """
     refs_of = holders(reach, broken)
     contents = {state.name: listed(store.objects.folder / f"{state.name}.idx") for state in damaged}
@@ -211,9 +207,9 @@ def _missing(
         yield Problem("object", f"{len(more)} more objects", "are missing", refs, RESTORE)
     for oid in words.keys() - refs_of.keys():
         what = f"is malformed: {words[oid]}"
-        yield Problem("object", oid.hex(), what, (), "it is left out of its pack")
+        yield Problem("object", oid.hex(), what, (), "remove it from its pack")
 
 
 def _lost_text(oid: Oid, contents: dict[str, set[Oid]]) -> str:
     pack = next((name for name, oids in contents.items() if oid in oids), None)
-    return "is missing" if pack is None else f"can't be read any more; it was in {pack}"
+    return "is missing" if pack is None else f"is unreadable in the damaged {pack}"

@@ -1,6 +1,6 @@
-"""Check what stands beside the objects of a store: pools, states of sysroots, caches, leftovers.
+"""Check a store's pools, sysroot states, caches and leftovers.
 
-All of it can be made again, so that a repair just removes what is wrong.
+All of these can be made again, so a repair deletes the invalid ones.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from prov.worktree.placer import sealed_mtime
 from prov.worktree.pool import POOLS
 
 AGED = 3600.0
-"""Seconds: a process may still be writing what is younger."""
-REMOVE = "it is removed"
+"""Seconds. A process may still be writing a younger file."""
+REMOVE = "delete it"
 POOL_NAME = re.compile(
     r"(?P<rest>[0-9a-f]{38})-(?P<mode>[0-7]{1,4})(@(?P<mtime>-?\d+))?(?P<places>-[0-9a-f]{12})?(\+[0-9a-f]{12})?"
 )
@@ -37,7 +37,7 @@ POOL_NAME = re.compile(
 def check_disk(
     store: Store, *, thorough: bool = False, now: float | None = None
 ) -> Iterator[Problem]:
-    """Yield what is wrong beside the objects; `thorough` reads the files of the pools too."""
+    """Yield the problems outside the objects; `thorough` reads the files in the pools too."""
     now = time.time() if now is None else now
     for pool in POOLS:
         yield from check_pool(store, store.cache / pool, thorough=thorough, now=now)
@@ -54,7 +54,7 @@ def _below(store: Store, path: Path) -> str:
 
 
 def check_pool(store: Store, folder: Path, *, thorough: bool, now: float) -> Iterator[Problem]:
-    """Yield the files of one pool that are not what their names say."""
+    """Yield a problem for each file of a pool that does not match its name."""
     for path in sorted(folder.glob("??/*")):
         try:
             state = path.lstat()
@@ -70,34 +70,34 @@ def check_pool(store: Store, folder: Path, *, thorough: bool, now: float) -> Ite
                     )
                 continue
             wrong = pool_file_wrong(store, path, state, thorough=thorough)
-        except FileNotFoundError:  # gone since it was listed
+        except FileNotFoundError:  # deleted since it was listed
             continue
         if wrong:
-            how = (
-                "it is removed, and comes out of the store again; sysroots that have it are"
-                " looked at"
-            )
+            how = "delete it, and check the sysroots that link it; the store has its content"
             yield Problem("pool", _below(store, path), wrong, (), how)
 
 
 def pool_file_wrong(store: Store, path: Path, state: os.stat_result, *, thorough: bool) -> str:
-    """Return what is wrong with a pool's file, or nothing. Raises FileNotFoundError."""
+    """Return what is wrong with a pool's file, an empty text if nothing is.
+
+    Raises FileNotFoundError.
+    """
     match = POOL_NAME.fullmatch(path.name)
     if match is None or not re.fullmatch("[0-9a-f]{2}", path.parent.name):
-        return "has a name that no file of a pool has"
+        return "has an invalid name"
     oid = bytes.fromhex(path.parent.name + match["rest"])
     if not stat.S_ISREG(state.st_mode):
-        return "is no file"
+        return "is not a regular file"
     if stat.S_IMODE(state.st_mode) != int(match["mode"], 8):
-        return f"has the mode {stat.S_IMODE(state.st_mode):o}"
+        return f"has mode {stat.S_IMODE(state.st_mode):o} instead of {match['mode']}"
     size = None if match["places"] else _blob_size(store, oid)
     if size is not None and size != state.st_size:
-        return f"has {state.st_size} bytes, and its blob {size}"
+        return f"has {state.st_size} bytes, but its blob has {size}"
     own = int(match["mtime"]) if match["mtime"] else None
     if state.st_mtime_ns != sealed_mtime(oid, state.st_size, own):
-        return "was written to: its seal is broken"
+        return "was modified: its mtime differs from the seal"
     if thorough and not match["places"] and hash_file(path, state.st_size) != oid:
-        return "holds other bytes than its blob, under an unbroken seal"
+        return "was modified, although its mtime matches the seal"
     return ""
 
 
@@ -109,8 +109,9 @@ def _blob_size(store: Store, oid: Oid) -> int | None:
 
 
 def hash_file(path: Path, size: int) -> Oid | None:
-    """Return the id of the blob with a file's content; None if the file does not have `size` bytes,
-    or cannot be read.
+    """Return the blob id of a file's content.
+
+    Returns None if the file does not have `size` bytes or cannot be read.
     """
     digest, left = hashlib.sha1(b"blob %d\0" % size), size
     try:
@@ -128,9 +129,9 @@ def hash_file(path: Path, size: int) -> Oid | None:
 
 
 def check_sysroots(store: Store) -> Iterator[Problem]:
-    """Yield the states of sysroots that can't be read, or whose trees are not in the store."""
+    """Yield a problem for each sysroot state that is unreadable or names missing trees."""
     for path in sorted((store.cache / "sysroots").glob("*.state")):
-        how = "it is removed; the sysroot is composed again"
+        how = "delete it; prov composes the sysroot again"
         if not _is_whole(path):
             yield Problem("sysroot", _below(store, path), UNREADABLE, (), how, harmless=True)
             continue
@@ -142,7 +143,7 @@ def check_sysroots(store: Store) -> Iterator[Problem]:
             yield Problem("sysroot", _below(store, path), what, (), how, harmless=True)
 
 
-UNREADABLE = "can't be read, or another user wrote it"
+UNREADABLE = "is unreadable, or belongs to a different user"
 
 
 def check_caches(store: Store) -> Iterator[Problem]:
@@ -161,12 +162,13 @@ def check_caches(store: Store) -> Iterator[Problem]:
 
 
 def _is_whole(path: Path) -> bool:
-    return read_cache(path) is not None or not path.exists()  # gone since it was listed
+    return read_cache(path) is not None or not path.exists()  # deleted since it was listed
 
 
 def memories(store: Store) -> list[Path]:
-    """Return the caches that say which blobs and trees files on disk are: wrong if one of these
-    objects was lost.
+    """Return the caches of the ids of files on disk.
+
+    They are stale if one of these objects is lost.
     """
     cache = store.cache
     paths = [*cache.glob("workdirs/*"), *cache.glob("sources/*"), *cache.glob("toolchains/*.files")]
@@ -174,13 +176,11 @@ def memories(store: Store) -> list[Path]:
     return sorted(path for path in paths if path.is_file() and not path.name.endswith(".running"))
 
 
-# what killed processes left
+# leftovers of killed processes
 
 
 def leftovers(store: Store, *, now: float) -> Iterator[Problem]:
-    """Yield unfinished packs, packs without an index, locks, and scratch directories that no
-    process uses.
-    """
+    """Yield unfinished packs, packs without an index, locks, and scratch directories not in use."""
     packs = store.path / "objects" / "pack"
     for path in sorted(packs.glob("tmp_*")):
         if _is_dead(path, now):
@@ -189,8 +189,8 @@ def leftovers(store: Store, *, now: float) -> Iterator[Problem]:
             )
     for path in sorted(packs.glob("pack-*.pack")):
         if not path.with_suffix(".idx").exists() and _is_aged(path, now):
-            what = "is a pack without an index, as a killed process leaves it"
-            how = "what can be read is written to a new pack; the old one is kept in damaged/"
+            what = "is a pack without an index, left by a killed process"
+            how = "write the readable objects to a new pack; keep the old pack in damaged/"
             yield Problem("leftover", _below(store, path), what, (), how, harmless=True)
     for path in stale_locks(store.path, now=now):
         yield Problem(
@@ -203,14 +203,14 @@ def leftovers(store: Store, *, now: float) -> Iterator[Problem]:
         )
     for path in sorted((store.cache / SCRATCH_FOLDER).glob("*")):
         if path.is_dir() and not _is_held(path.with_suffix(".lock")):
-            what = "is a scratch directory of a process that is no more"
+            what = "is a scratch directory of an ended process"
             yield Problem("leftover", _below(store, path), what, (), REMOVE, harmless=True)
 
 
 def _is_dead(path: Path, now: float) -> bool:
     if path.name.startswith(TEMPORARY):
         return not Path("/proc", path.name.removeprefix(TEMPORARY).partition("_")[0]).exists()
-    return _is_aged(path, now)  # git's
+    return _is_aged(path, now)  # git's own file
 
 
 def _is_aged(path: Path, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""What the checks of a store report."""
+"""A problem found in a store."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is not as it should be."""
+    """A problem found in a store."""
 
     kind: Kind
     where: str
-    """A ref, an id, or a path below the store."""
+    """A ref, an object id, or a path below the store."""
     what: str
     needed_by: tuple[str, ...] = ()
     """Refs that hold it."""
     repair: str = ""
-    """What `--repair` does about it."""
+    """What `--repair` does about it, in the imperative."""
     harmless: bool = False
-    """Nothing depends on it: a leftover, a cache."""
+    """Whether nothing depends on it, as with leftovers and caches."""

@@ -1,9 +1,8 @@
-"""What becomes of refs that are damaged, or hold what is lost: pure but for new commits, which go
-to a writer.
+"""Decide what happens to refs that are damaged or hold lost objects. Writes only new commits.
 
-A run whose WORKDIR is lost keeps its record. A ref that is lost itself gets what nothing else can
-have been: the run that no ref holds, the output that the runs name. Every other ref is dropped, and
-the task runs again.
+A run whose WORKDIR is lost keeps its record. A lost ref is restored if only one object can be its
+target: the run that no ref holds, or the output that the runs name. Every other such ref is
+deleted, and the task runs again.
 """
 
 from __future__ import annotations
@@ -45,9 +44,11 @@ from prov.store.rawrefs import RawRefs, is_name
 from prov.store.repository import Store
 from prov.upkeep.pruned import Pruned
 
+SET_TO_OUTPUT = "set to the output of a recorded run"
+
 
 class Repaired(NamedTuple):
-    """Something that was done."""
+    """One step of a repair."""
 
     where: str
     what: str
@@ -55,22 +56,25 @@ class Repaired(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """The refs that need a decision, by what is wrong with them."""
+    """The refs that need a decision, by kind of damage."""
 
     lost: tuple[str, ...]
-    """Only their names can be read; records and tags first, since outputs follow from these."""
+    """Refs of which only the name is readable.
+
+    Records and tags come first, because the targets of output refs follow from them.
+    """
     wrong: tuple[str, ...]
-    """They name something else than their names say."""
+    """Refs that point to an object that does not match their name."""
     invalid: tuple[str, ...]
-    """No ref can have such a name."""
+    """Names that git does not allow."""
     nameless: bool
-    """Names may be lost, too: whatever no ref holds gets a ref again."""
+    """Whether names may be lost too. Then all orphans are named again."""
     builds: bool
-    """A build is damaged."""
+    """Whether a build is damaged."""
 
 
 def damage_of(refs: RawRefs, problems: Iterable[Problem]) -> Damage:
-    """Return which of the refs of a store need a decision, given the problems of its refs."""
+    """Return the refs of a store that need a decision, given its problems."""
     serious = [problem for problem in problems if not problem.harmless]
     wrong = {problem.where for problem in serious if problem.kind == "ref"}
     lost = [name for name in refs.broken if is_name(name)]
@@ -87,7 +91,7 @@ def damage_of(refs: RawRefs, problems: Iterable[Problem]) -> Damage:
 
 @dataclass(slots=True)
 class Mending:
-    """Refs as they will be, and what was decided of each on the way."""
+    """The refs after the repair, and the decision about each."""
 
     store: Store
     writer: ObjectWriter
@@ -97,19 +101,19 @@ class Mending:
     done: list[Repaired] = field(default_factory=list)
 
     def mend(self, refs: RawRefs, damage: Damage) -> None:
-        """Decide for all refs."""
+        """Decide about all refs."""
         self._mend_builds(damaged=damage.builds)
         self._mend_broken()
         for name in damage.lost:
             if name not in self.after:
                 self._restore(name, refs.packed.get(name))
-        # not those that a correction adds
+        # skip refs that a correction adds
         for name in [name for name in damage.wrong if name in self.after]:
             self._correct(name)
         if damage.nameless:
             self._name_orphans()
         for name in damage.invalid:
-            self._say(name, "was dropped: no ref can have that name")
+            self._say(name, "deleted: not a valid ref name")
         self._close_holes()
 
     def _say(self, name: str, what: str) -> None:
@@ -117,12 +121,12 @@ class Mending:
 
     def _drop(self, name: str, why: str) -> None:
         del self.after[name]
-        self._say(name, f"was dropped: {why}")
+        self._say(name, f"deleted: {why}")
 
-    # one by one
+    # single refs
 
     def _mend_broken(self) -> None:
-        """Decide about all refs below which something is lost for good."""
+        """Decide about all refs that hold lost objects."""
         suspects = [name for name, oid in self.after.items() if oid not in self.reach.whole]
         for name in suspects:
             if not self.reach.is_whole(self.after[name]):
@@ -135,17 +139,17 @@ class Mending:
             if record is not None:
                 del self.after[name]
                 self.after[str(ref.record)] = record
-                self._say(name, "its WORKDIR is lost; its record stays")
+                self._say(name, "reduced to its record: its WORKDIR is lost")
                 return
         commit = self._computed(ref)
         if commit is None:
-            self._drop(name, "what it holds is lost")
+            self._drop(name, "its objects are lost")
         else:
             self.after[name] = commit
-            self._say(name, "names the output of a recorded run now")
+            self._say(name, SET_TO_OUTPUT)
 
     def _record(self, ref: RecordRef, run: Oid) -> Oid | None:
-        """Return the record of a run whose WORKDIR is lost, if that is whole."""
+        """Return the record of a run whose WORKDIR is lost, None if the record is incomplete."""
         try:
             record = record_of(self.store.objects, run)
         except StoreError:
@@ -155,9 +159,9 @@ class Mending:
         return record
 
     def _restore(self, name: str, packed: Oid | None = None) -> None:
-        """Restore a ref of which only the name can be read, or drop it.
+        """Restore a ref of which only the name is readable, or delete it.
 
-        `packed` is what it named before its own file was written.
+        `packed` is its older value in packed-refs.
         """
         ref = parse_ref(name)
         commit = self._named_by(ref)
@@ -165,12 +169,12 @@ class Mending:
             commit = packed
         if commit is not None and self.reach.is_whole(commit):
             self.after[name] = commit
-            self._say(name, f"names {commit.hex()} again")
+            self._say(name, f"restored to {commit.hex()}")
         else:
-            self._say(name, "was dropped: nothing tells what it named")
+            self._say(name, "deleted: its target is unknown")
 
     def _named_by(self, ref: Ref | None) -> Oid | None:
-        """Return the only commit that a lost ref can have named, None if several could be it."""
+        """Return the only possible target of a lost ref, None if there are several."""
         match ref:
             case RunRef() | RecordRef():
                 return self.orphans.take(ref)
@@ -181,7 +185,7 @@ class Mending:
         return self._computed(ref)
 
     def _computed(self, ref: Ref | None) -> Oid | None:
-        """Write the commit that a ref must name, where its name and the records determine it."""
+        """Write the target of a ref that follows from its name and the records; return its id."""
         match ref:
             case OutputRef(key, task_hash):
                 tree: Oid | None = last_output(self.store, self.after, key, task_hash)
@@ -200,7 +204,7 @@ class Mending:
         return any(entry.name == FIXED for entry in self.store.objects.tree(tree))
 
     def _correct(self, name: str) -> None:
-        """Correct a ref that names something else than its name says, or drop it."""
+        """Correct a ref whose target does not match its name, or delete it."""
         ref = parse_ref(name)
         run = None
         if ref is None or isinstance(ref, RunRef):
@@ -211,29 +215,29 @@ class Mending:
         commit = self._computed(ref)
         if commit is not None and commit != self.after[name]:
             self.after[name] = commit
-            self._say(name, "names the output of a recorded run now")
+            self._say(name, SET_TO_OUTPUT)
         else:
-            self._drop(name, "it named what it should not")
+            self._drop(name, "its target did not match its name")
 
     def _rename(self, name: str, run: RunRef) -> None:
-        """Give a run its own name in the place of a wrong one."""
+        """Rename the ref of a run to the run's own name."""
         free, commit = str(self._free(run)), self.after.pop(name)
         tags = (tag for tag in self.after if tag.startswith(TAGS))
         if any(self.after[tag] == commit for tag in tags):
-            self._say(name, "was dropped: that run has another name")
+            self._say(name, "deleted: the run has a second, valid ref")
         else:
-            self._say(name, f"is {free} now")
+            self._say(name, f"renamed to {free}")
             self.after[free] = commit
 
     def _name_orphans(self) -> None:
-        """Name what no ref holds: its ref's name may be lost."""
+        """Name the commits that no ref holds: the names of their refs may be lost."""
         pruned = _pruned(self.store)
         for series in sorted(self.orphans.runs, key=lambda ref: ref.failed):
             commits = self.orphans.runs[series]
             for commit in commits if series.prefix not in pruned else ():
                 name = str(self._free(series))
                 self.after[name] = commit
-                self._say(name, "was named by a line that can't be read, and is again")
+                self._say(name, "restored (its packed-refs line was unreadable)")
             commits.clear()
         for name in list(self.after):
             run = parse_ref(name)
@@ -243,14 +247,14 @@ class Mending:
             self._restore(BUILDS)
 
     def _free(self, run: RunRef) -> RunRef:
-        """Return the tag with the lowest number of a series that neither a run nor a record has."""
+        """Return the first tag of a series that neither a run nor a record uses."""
         run = replace(run, number=1)
         while str(run) in self.after or (not run.failed and str(run.record) in self.after):
             run = replace(run, number=run.number + 1)
         return run
 
     def _name_output(self, run: RunRef, pruned: Collection[str]) -> None:
-        """Name the output of a task's run; what is recorded without a recipe has no such ref."""
+        """Name the output of a task's run. Runs recorded without a recipe have no output ref."""
         ref = OutputRef(run.key, run.task_hash)
         if str(ref) in self.after or str(ref) in pruned:
             return
@@ -259,13 +263,14 @@ class Mending:
         commit = self._computed(ref)
         if commit is not None:
             self.after[str(ref)] = commit
-            self._say(str(ref), "names the output of its run again")
+            self._say(str(ref), "restored to the output of its run")
 
     # builds and numbers
 
     def _last_build(self) -> Oid | None:
-        """Return the newest build that is left, or what is left of it: no ref holds it, or a label
-        or a pin.
+        """Return the newest remaining build, held by a label, a pin or no ref.
+
+        A damaged build is rewritten.
         """
         builds = [*build_refs(self.after).values(), *tips(self.store, self.orphans)]
         last = newest(self.store, {}, self.reach, builds)
@@ -276,7 +281,7 @@ class Mending:
         return rewritten.get(last)
 
     def _mend_builds(self, *, damaged: bool) -> None:
-        """Rewrite the history of builds, if one is damaged or lost, and move its refs."""
+        """Rewrite the history of builds if it is damaged, and move its refs."""
         refs = build_refs(self.after)
         if not damaged and all(self.reach.is_whole(oid) for oid in refs.values()):
             return
@@ -292,44 +297,44 @@ class Mending:
                 self._move_build(name, build)
 
     def _move_build(self, name: str, build: Oid | None) -> None:
-        """Let the ref of a build name another one; a pin's name changes with it."""
+        """Point the ref of a build to a rewritten build; the name of a pin changes with it."""
         del self.after[name]
         if build is None:
-            self._say(name, "was dropped: that build is lost")
+            self._say(name, "deleted: the build is lost")
             return
         new_name = str(PinRef(CommitId(build))) if name.startswith(PINS) else name
         self.after[new_name] = build
         short = build.hex()[:12]
-        self._say(name, f"names {short} now: the builds were written anew without what is lost")
+        self._say(name, f"set to {short}: the builds were rewritten without lost parts")
 
     def _close_holes(self) -> None:
-        """Close the holes in the numbers of runs."""
+        """Close the gaps in the numbers of runs."""
         for hole in list(find_holes(self.after)):
             if not hole.moves:
                 self._stand_in(hole)
         for series in dict.fromkeys(hole.series for hole in find_holes(self.after)):
             for old, new in moves_down(series, self.after):
                 self.after[str(new)] = self.after.pop(str(old))
-                self._say(str(old), f"is number {new.number} now, so that no number is missing")
+                self._say(str(old), f"renumbered to {new.number} to close a gap")
 
     def _stand_in(self, hole: Hole) -> None:
-        """Fill a hole among runs, which lists of builds name by number."""
+        """Fill a gap among runs. The lists of builds name runs by number, so they cannot move."""
         run, later = hole.ref, hole.after
         assert isinstance(run, RunRef)
         assert isinstance(later, RunRef)
         commit = self.orphans.take(run)
         if commit is not None:
             self.after[str(run)] = commit
-            self._say(str(run), "names the run that no ref held")
+            self._say(str(run), "restored to a run that no ref held")
             return
         record = self.orphans.take(run.record) or self._record_after(later)
         if record is not None:
             self.after[str(run.record)] = record
-            what = f"that run is lost; the record of {later.tag} stands in for it"
+            what = f"replaced by the record of {later.tag}: the run is lost"
             self._say(str(run), what)
 
     def _record_after(self, later: RunRef) -> Oid | None:
-        """Return the record of a later run, by its ref or its tag; None if it is lost."""
+        """Return the record of a later run, by its ref or its tag, None if it is lost."""
         record = self.after.get(str(later.record))
         if record is not None:
             return record
@@ -340,8 +345,9 @@ class Mending:
 
 
 def _pruned(store: Store) -> set[str]:
-    """Return the refs that were collected, tags also without their numbers: a repair does not
-    restore what a rule deleted.
+    """Return the collected refs, and the prefixes of collected tags.
+
+    A repair must not restore refs that a rule deleted.
     """
     names = Pruned(store).refs()
     runs = (parse_ref(name) for name in names)

@@ -1,6 +1,7 @@
-"""The numbers of runs: from 1 without a hole, since a search for the last one counts up.
+"""Find gaps in the numbers of runs.
 
-Runs, the records that stand for them, and states of a WORKDIR that no task made are numbered.
+The numbers start at 1 and must have no gap, because a search for the last run counts up. Runs,
+records that stand for runs, and WORKDIR states made outside any task are numbered.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ from prov.records.refs import RECORDS, TAGS, OutsideRef, RecordRef, RunRef, pars
 from prov.store.objects import Oid
 
 MOST = 100
-"""So many holes of one series are reported."""
+"""Maximum number of gaps to report in one series."""
 Series = RunRef | OutsideRef
-"""The first of the refs that are numbered together."""
+"""The first ref of a numbered series."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A number that neither a run nor a record has, below one that is in use."""
+    """An unused number below a used one."""
 
     ref: Series
     after: Series
-    """The next one that exists: a tag, or a tag for which a record stands."""
+    """The next used number, as a tag, even if only its record exists."""
 
     @property
     def moves(self) -> bool:
-        """Whether later numbers may move down: no build's list names them."""
+        """Whether later numbers may move down, because no list of a build names them."""
         return isinstance(self.ref, OutsideRef) or self.ref.failed
 
     @property
@@ -39,14 +40,14 @@ class Hole:
 
 
 def find_holes(names: Iterable[str]) -> Iterator[Hole]:
-    """Yield the holes in the numbers of runs, as these refs have them."""
+    """Yield the gaps in the numbers of these refs."""
     numbers_of: dict[Series, set[int]] = {}
     for name in names:
         ref = _numbered(name)
         if ref is not None:
             numbers_of.setdefault(replace(ref, number=1), set()).add(ref.number)
     for series, numbers in numbers_of.items():
-        # a number may be huge: a set of all below it would not fit in memory
+        # a number may be huge: a set of all smaller ones would not fit in memory
         missing = (number for number in range(1, max(numbers)) if number not in numbers)
         for number in islice(missing, MOST):
             later = min(other for other in numbers if other > number)
@@ -54,17 +55,17 @@ def find_holes(names: Iterable[str]) -> Iterator[Hole]:
 
 
 def missing_numbers(names: Mapping[str, Oid]) -> Iterator[Problem]:
-    """Yield a problem for each hole in the numbers of runs."""
+    """Yield a problem for each gap in the numbers of runs."""
     for hole in find_holes(names):
-        what = "is no run, though there are later ones, which are not seen behind this hole"
-        repair = "the record of the next run stands in for it"
+        what = "is missing, and hides the later runs"
+        repair = "replace it by the record of the next run"
         if hole.moves:
-            repair = "the later ones move down"
+            repair = "renumber the later runs"
         yield Problem("run number", str(hole.ref), what, (str(hole.after),), repair)
 
 
 def moves_down(series: Series, names: Iterable[str]) -> list[tuple[Series, Series]]:
-    """Return the tags of a series that must move, and where to, so that no number is missing."""
+    """Return the old and new tags of a series whose numbers must change to close all gaps."""
     tags = (parse_ref(name) for name in names if name.startswith(f"{series.prefix}/"))
     present = sorted(tag.number for tag in tags if isinstance(tag, RunRef | OutsideRef))
     return [

@@ -1,4 +1,4 @@
-"""Runs and records that no ref holds: what a ref that was damaged may have named."""
+"""Find runs, records and builds that no ref holds: possible targets of damaged refs."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from prov.store.repository import Store
 
 _RECORD = re.compile(r"record of ([^/\s:]+:[^/\s:]+)\n")
 _BUILD = "build of "
-"""How the message of a build's commit begins."""
+"""Prefix of the message of a build's commit."""
 
 
 @dataclass(slots=True)
 class Orphans:
-    """Whole commits that no ref holds, the oldest first."""
+    """Complete commits that no ref holds, the oldest first."""
 
     runs: dict[RunRef, list[CommitId]] = field(default_factory=dict)
-    """By the first tag of their task hash."""
+    """Keyed by the first tag of their task hash."""
     records: dict[RecordRef, list[CommitId]] = field(default_factory=dict)
-    """By the first ref of their task hash."""
+    """Keyed by the first ref of their task hash."""
     builds: list[CommitId] = field(default_factory=list)
 
     def add(self, ref: RunRef | RecordRef, commit: CommitId) -> None:
-        """Append a commit that a ref with any number could name."""
+        """Append a commit that may be the target of a ref with any number."""
         if isinstance(ref, RunRef):
             self.runs.setdefault(replace(ref, number=1), []).append(commit)
         else:
             self.records.setdefault(replace(ref, number=1), []).append(commit)
 
     def take(self, ref: RunRef | RecordRef) -> CommitId | None:
-        """Return and remove the oldest commit that a ref may have named, None if there is none."""
+        """Remove and return the oldest possible target of a ref, None if there is none."""
         if isinstance(ref, RunRef):
             commits = self.runs.get(replace(ref, number=1))
         else:
@@ -50,10 +50,10 @@ class Orphans:
 
 
 def find_orphans(store: Store, reach: Reach, refs: Mapping[str, Oid]) -> Orphans:
-    """Return the runs that none of these refs names, and the records and builds that none holds.
+    """Return the runs that no ref names, and the records and builds that no ref holds.
 
-    `reach` has seen all refs. A later run, which began where it ended, may hold a run that no ref
-    names.
+    `reach` has walked all refs. A run that no ref names may still be held by a later run that
+    continued from it.
     """
     orphans, checker = Orphans(), RefChecker(store.objects)
     held = reach.whole | reach.broken.keys()
@@ -73,7 +73,7 @@ def find_orphans(store: Store, reach: Reach, refs: Mapping[str, Oid]) -> Orphans
 
 
 def _other_ref(store: Store, oid: Oid, commit: Commit) -> RecordRef | SingleRef | None:
-    """Return a ref that a commit could have, if its message is that of a record or a build."""
+    """Return a possible ref of a commit whose message is that of a record or a build."""
     record = _RECORD.fullmatch(commit.message)
     if record is not None:
         inputs = read_record(store.objects, oid).task_hash
@@ -84,7 +84,7 @@ def _other_ref(store: Store, oid: Oid, commit: Commit) -> RecordRef | SingleRef 
 
 
 def has_builds(store: Store) -> bool:
-    """Return whether the store has a build of which anything is left, whatever its refs name."""
+    """Return whether the store has a build that is at least partly readable, even without refs."""
     return any(_is_build(store, oid) for oid in _commits(store))
 
 
@@ -98,7 +98,7 @@ def _is_build(store: Store, oid: Oid) -> bool:
 
 
 def _unnamed(store: Store, reach: Reach, named: set[Oid]) -> Iterator[tuple[int, Oid, Commit]]:
-    """Yield the commits that no tag names and whose trees exist: seconds, id, commit."""
+    """Yield seconds, id and commit of each commit without a tag whose tree exists."""
     for oid in _commits(store):
         if oid in named:
             continue
@@ -121,7 +121,7 @@ def _commits(store: Store) -> list[Oid]:
 
 
 def tips(store: Store, orphans: Orphans) -> list[CommitId]:
-    """Return the builds that no ref holds and no other such build comes after, the newest last."""
+    """Return the newest build of each chain of builds that no ref holds, the newest last."""
     parents = {parent for oid in orphans.builds for parent in store.objects.commit(oid).parents}
     return [oid for oid in orphans.builds if oid not in parents]
 
@@ -129,7 +129,7 @@ def tips(store: Store, orphans: Orphans) -> list[CommitId]:
 def last_output(
     store: Store, refs: Mapping[str, Oid], key: TaskKey, task_hash: TaskHash
 ) -> OutputId | None:
-    """Return the output of the last recorded run of a task hash that has one, None if none has."""
+    """Return the output of the last run of a task hash that recorded one, or None."""
     output = None
     run = RunRef(key, task_hash, 1)
     while (commit := refs.get(str(run)) or refs.get(str(run.record))) is not None:

@@ -1,8 +1,8 @@
-"""Repair damaged packs: what can be read goes into a new pack, the old one into `damaged/`.
+"""Repair damaged packs: write the readable objects to a new pack, and keep the old in `damaged/`.
 
-The order makes a kill harmless. The old index is moved before the new pack gets its name, since a
-pack that is damaged in its index alone has the same name again; a kill between two steps leaves a
-pack without an index, from which the next repair takes what can be read.
+A kill at any point is harmless. The old index is moved before the new pack gets its name, because a
+pack with only a damaged index gets the same name again. A kill between two steps leaves a pack
+without an index, and the next repair reads that pack.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ BESIDE = (".rev", ".bitmap", ".mtimes", ".keep", ".promisor")
 
 
 def damaged_folder(store: Store) -> Path:
-    """Return the folder of what was taken out of a store, and make it."""
+    """Create and return the folder for damaged files of a store."""
     folder = store.path / "damaged"
     folder.mkdir(exist_ok=True)
     return folder
 
 
 def set_aside(store: Store, path: Path) -> Path:
-    """Move a file of the store into `damaged/` and return its path there: with a number if the
-    name is in use.
+    """Move a file of the store to `damaged/` and return its new path.
+
+    The name gets a number if it is in use.
     """
     folder = damaged_folder(store)
     target, number = folder / path.name, 1
@@ -43,9 +44,9 @@ def set_aside(store: Store, path: Path) -> Path:
 
 
 def salvage_pack(store: Store, name: str, leave_out: frozenset[Oid] = frozenset()) -> int:
-    """Put a new pack in the place of a damaged one; return how many objects could be read.
+    """Replace a damaged pack, and return the number of readable objects.
 
-    The caller refreshes the store's objects when no other pack is damaged any more.
+    The caller refreshes the store's objects after the last damaged pack.
     """
     folder = store.objects.folder
     pack, index = folder / f"{name}.pack", folder / f"{name}.idx"
@@ -65,10 +66,10 @@ def salvage_pack(store: Store, name: str, leave_out: frozenset[Oid] = frozenset(
 
 
 def leave_out(store: Store, oids: Iterable[Oid]) -> int:
-    """Move objects from all packs into a pack in `damaged/`; return how many packs were changed.
+    """Move objects from all packs to a pack in `damaged/`; return the number of changed packs.
 
-    A process that writes an object again, and finds it in the store, takes all that it names for
-    whole.
+    An incomplete object must not stay in the store: a process that finds it there assumes that all
+    objects below it exist.
     """
     going, changed = set(oids), 0
     store.objects.refresh()

@@ -1,4 +1,4 @@
-"""Find missing objects and the refs that hold them: a walk from the refs, each object once."""
+"""Find missing objects and the refs that hold them, by a walk from the refs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from prov.store.odb import ObjectDatabase
 
 GITLINK = 0o160000
 FAR = 10_000
-"""So many broken objects below one ref are looked at for what is missing."""
+"""Maximum number of broken objects to visit below one ref in search of missing ones."""
 
 
 def object_ids(objects: ObjectDatabase) -> set[Oid]:
-    """Return the ids of all objects in whole files of their own and in packs with an index."""
+    """Return the ids of all objects in intact loose files and in packs with an index."""
     oids: set[Oid] = set()
     for index in objects.folder.glob("pack-*.idx"):
         if index.with_suffix(".pack").exists():
@@ -40,18 +40,16 @@ def _alternates(git_dir: Path) -> set[Oid]:
 
 @dataclass(slots=True)
 class Reach:
-    """The objects below refs, as far as they were walked."""
+    """The objects below refs, as far as walked."""
 
     objects: ObjectDatabase
     have: set[Oid]
     shallow: frozenset[Oid] = frozenset()
-    """Commits whose parents need not be there."""
+    """Commits whose parents may be absent."""
     whole: set[Oid] = field(default_factory=set)
-    """All objects below them exist."""
+    """Objects below which all objects exist."""
     broken: dict[Oid, tuple[Oid, ...]] = field(default_factory=dict)
-    """Objects that are missing, or below which one is -> the broken ones that they name; for a
-    missing object, none.
-    """
+    """Incomplete object -> its incomplete children; a missing object has none."""
 
     @staticmethod
     def of(objects: ObjectDatabase) -> Reach:
@@ -61,7 +59,7 @@ class Reach:
         return Reach(objects, object_ids(objects), frozenset(map(bytes.fromhex, lines)))
 
     def is_whole(self, root: Oid) -> bool:
-        """Return whether an object and all that it holds exist."""
+        """Return whether an object and all objects below it exist."""
         pending: list[tuple[Oid, list[Oid] | None]] = [(root, None)]
         while pending:
             oid, below = pending.pop()
@@ -88,12 +86,12 @@ class Reach:
             self.whole.add(oid)
 
     def _below(self, oid: Oid) -> list[Oid]:
-        """Return what an object names; blobs that are there are left out."""
+        """Return the ids in an object, without those of existing blobs."""
         kind, data = self.objects.read(oid)
         if kind == "commit":
             commit = decode_commit(data)
             return [commit.tree, *(commit.parents if oid not in self.shallow else ())]
-        if kind == "tag":  # a user's own: its first line names its target
+        if kind == "tag":  # a user's tag: its first line names its target
             return [bytes.fromhex(data[7:47].decode())]
         if kind == "blob":
             return []
@@ -105,12 +103,12 @@ class Reach:
         ]
 
     def look(self, refs: dict[str, Oid]) -> dict[str, Oid]:
-        """Return those refs below which something is missing."""
+        """Return the refs with missing objects."""
         with without_collecting():
             return {name: oid for name, oid in refs.items() if not self.is_whole(oid)}
 
     def missing_below(self, root: Oid) -> list[Oid]:
-        """Return what is missing below an object, of the `FAR` broken objects nearest to it."""
+        """Return the missing objects below an object, after visiting at most `FAR` objects."""
         visited, pending, missing = {root}, [root], []
         while pending and len(visited) < FAR:
             oid = pending.pop()
@@ -124,18 +122,18 @@ class Reach:
         return missing
 
     def add(self, oids: Iterable[Oid]) -> None:
-        """Add objects that exist now; everything broken must be walked again."""
+        """Add objects that exist now. All broken objects must be walked again."""
         self.have.update(oids)
         self.broken.clear()
         self.objects.refresh()
 
     def missing(self) -> Iterator[Oid]:
-        """Yield what is known to be missing."""
+        """Yield the objects known to be missing."""
         return (oid for oid, below in self.broken.items() if not below)
 
 
 def holders(reach: Reach, refs: dict[str, Oid]) -> dict[Oid, list[str]]:
-    """Return each missing object with the refs that hold it."""
+    """Return missing object -> refs that hold it."""
     names: dict[Oid, list[str]] = {oid: [] for oid in reach.missing()}
     for name, oid in refs.items():
         for missing in reach.missing_below(oid):

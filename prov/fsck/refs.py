@@ -1,7 +1,6 @@
-"""Does each ref name what its name says? And are the records of runs, found by their refs, what a
-record should be?
+"""Check that the target of each ref matches its name, and that the records of runs are valid.
 
-Every object that is read here exists: `prov.fsck.reach` reports the refs that hold a missing one.
+Every object read here exists: `prov.fsck.reach` reports the refs that hold missing ones.
 """
 
 from __future__ import annotations
@@ -54,34 +53,34 @@ OUTPUT_ENTRIES = {
     FIXED: MODE_FILE,
 }
 RECORD_ENTRIES = frozenset({INPUTS, FACTS})
-"""Of every record."""
+"""Entries of every record."""
 RUN_ENTRIES = frozenset({INPUTS, FACTS, LOG, ENVIRONMENT})
-"""Of a run's record; a record that came from a remote left log and environment there."""
-DROP = "the ref is dropped; the task runs again when it is needed"
+"""Entries of a run's record. A record from a remote has no log and no environment."""
+DROP = "delete the ref; the task runs again when needed"
 TOOLCHAIN_MESSAGE = "host-toolchain\n"
 _ODD = (StoreError, ValueError, KeyError, IndexError)
-"""What reading an object of an unexpected kind or form raises."""
+"""Exceptions from reading an object of an unexpected kind or form."""
 
 _RUN = re.compile(r"([^/\s:]+:[^/\s:]+)( \(failed\))?\n\nTask-Hash: ([0-9a-f]{40})\n")
 
 
 class Wrong(Exception):
-    """What is wrong with a ref."""
+    """A problem of a ref."""
 
 
 @dataclass(slots=True)
 class RefChecker:
-    """Checks refs one by one, then those that must agree."""
+    """Checks single refs, then outputs against runs."""
 
     objects: ObjectDatabase
     outputs: dict[tuple[TaskKey, TaskHash], set[OutputId]] = field(default_factory=dict)
-    """The outputs that the runs of a task hash had."""
+    """Recorded outputs of the runs of each task hash."""
     _definitions: set[tuple[TaskKey, Oid]] = field(default_factory=set)
     _commits: dict[Oid, OutputId] = field(default_factory=dict)
-    """Output commits that are known to be good -> their outputs."""
+    """Valid output commits -> their outputs."""
 
     def check(self, refs: Mapping[str, Oid]) -> Iterator[Problem]:
-        """Yield what is wrong with each of these refs."""
+        """Yield the problems of these refs."""
         outputs: list[tuple[OutputRef, Oid]] = []
         for name, oid in refs.items():
             ref = parse_ref(name)
@@ -93,34 +92,34 @@ class RefChecker:
                 yield Problem("ref", name, wrong, repair=DROP)
             elif isinstance(ref, OutputRef):
                 outputs.append((ref, oid))
-        # last: only now are the outputs of all runs known
+        # last, because it needs the outputs of all runs
         for ref, oid in outputs:
             recorded = self.outputs.get((ref.key, ref.task_hash))
             if recorded and self._commits[oid] not in recorded:
-                what = "names an output that no recorded run of that task hash had"
-                yield Problem("ref", str(ref), what, repair="it gets the output of a recorded run")
+                what = "does not match any recorded run with its task hash"
+                yield Problem("ref", str(ref), what, repair="set it to a recorded run's output")
 
     def _unknown(self, refs: Mapping[str, Oid], name: str, oid: Oid) -> Problem:
         if run_of(self.objects, oid) is not None:
             tags = (tag for tag, other in refs.items() if other == oid and tag.startswith(TAGS))
             if not any(parse_ref(tag) for tag in tags):
-                what = "is no name that prov gives, and the only one of a run"
-                return Problem("ref", name, what, repair="the run gets its own name")
-        what = "is no name that prov gives; it is left alone"
-        return Problem("ref", name, what, repair="none: it is somebody's own", harmless=True)
+                what = "has an unknown name, and is the only ref of a run"
+                return Problem("ref", name, what, repair="rename it to the run's own name")
+        what = "has an unknown name; prov ignores it"
+        return Problem("ref", name, what, repair="none", harmless=True)
 
     def wrong(self, ref: Ref, oid: Oid) -> str:
-        """Return what is wrong with a ref that names an object, empty if nothing is."""
+        """Return what is wrong with a ref to an object, an empty text if nothing is."""
         try:
             self._check(ref, oid)
         except Wrong as error:
             return str(error)
         except _ODD as error:
-            return f"can't be read: {error}"
+            return f"is unreadable: {error}"
         return ""
 
     def _check(self, ref: Ref, oid: Oid) -> None:
-        """Raise Wrong, or one of `_ODD`, for a ref that does not name what its name says."""
+        """Raise Wrong, or one of `_ODD`, if the target of a ref does not match its name."""
         match ref:
             case RunRef():
                 self._run(ref, oid)
@@ -143,25 +142,25 @@ class RefChecker:
 
     def _outside(self, oid: Oid) -> None:
         if len(self.objects.commit(oid).parents) != 2:
-            raise Wrong("names no commit of a WORKDIR")
+            raise Wrong("does not point to a WORKDIR commit")
 
     def _run(self, ref: RunRef, oid: Oid) -> None:
         parents = self.objects.commit(oid).parents
         if len(parents) != 2:
-            raise Wrong("names no task commit")
+            raise Wrong("does not point to a task commit")
         self._record(ref, parents[-1], RUN_ENTRIES)
 
     def _record(self, ref: RunRef | RecordRef, oid: Oid, required: frozenset[bytes]) -> None:
         record = self._whole_record(oid, required)
         if record.task_hash != ref.task_hash:
             other = record.parts[INPUTS].hex()
-            raise Wrong(f"has a record of other inputs: their task hash is {other}")
+            raise Wrong(f"has a record with the wrong task hash {other}")
         facts = record.facts(self.objects)
         if facts.get("task") != ref.key or facts.get("task-hash") != ref.task_hash.hex():
-            raise Wrong(f"has a record of another task: {facts.get('task', 'none')}")
+            raise Wrong(f"has a record with the wrong task {facts.get('task', 'none')}")
         self._check_outcome(ref, record)
         self._check_definition(ref.key, record)
-        # the output of a run in a scratch directory, or on leftovers, replaces no other output
+        # the output of a run in a scratch directory or on leftovers has no output ref
         if record.output is not None and not facts.keys() & {"aside", "incremental"}:
             self.outputs.setdefault((ref.key, ref.task_hash), set()).add(record.output)
 
@@ -171,15 +170,15 @@ class RefChecker:
         if missing:
             raise Wrong(f"has a record without {', '.join(missing)}")
         if self.objects.commit(oid).parents:
-            raise Wrong("names no record")
+            raise Wrong("does not point to a record")
         return record
 
     def _check_outcome(self, ref: RunRef | RecordRef, record: Record) -> None:
         failed = isinstance(ref, RunRef) and ref.failed
         if failed and record.output is not None:
-            raise Wrong("is a failed run's, but its record has an output")
+            raise Wrong("is a failed run, but its record has an output")
         if not failed and record.output is None:
-            raise Wrong("has a record without output")
+            raise Wrong("has a record without an output")
 
     def _check_definition(self, key: TaskKey, record: Record) -> None:
         oid = record.parts.get(DEFINITION)
@@ -189,7 +188,7 @@ class RefChecker:
             read_definition(self.objects.blob(oid), key)
         except StoreError as error:
             if "later prov" not in str(error):
-                raise Wrong(f"has a definition that is none: {error}") from error
+                raise Wrong(f"has an invalid definition: {error}") from error
         self._definitions.add((key, oid))
 
     def _output(self, oid: Oid) -> None:
@@ -197,26 +196,26 @@ class RefChecker:
             return
         commit = self.objects.commit(oid)
         if commit.message not in OUTPUT_MESSAGES or commit != output_commit(commit):
-            raise Wrong("names no output's commit")
+            raise Wrong("does not point to an output commit")
         for entry in self.objects.tree(commit.tree) if commit.tree != EMPTY_TREE else ():
             if OUTPUT_ENTRIES.get(entry.name) != entry.mode:
-                raise Wrong(f"names a tree that is no output's: it holds {entry.name!r}")
+                raise Wrong(f"does not point to an output: its tree holds {entry.name!r}")
         self._commits[oid] = OutputId(commit.tree)
 
     def _toolchain(self, ref: ToolchainRef, oid: Oid) -> None:
         commit = self.objects.commit(oid)
         if commit.parents or commit.message != TOOLCHAIN_MESSAGE or commit.tree != ref.tree:
-            raise Wrong("names no host toolchain of that id")
+            raise Wrong("does not point to the host toolchain in its name")
 
     def _build(self, oid: Oid) -> None:
         commit = self.objects.commit(oid)
         if not {b"build", b"tasks"} <= {entry.name for entry in self.objects.tree(commit.tree)}:
-            raise Wrong("names no build")
+            raise Wrong("does not point to a build")
 
     def _pin(self, ref: PinRef, oid: Oid) -> None:
         self._build(oid)
         if ref.build != oid:
-            raise Wrong("names another build than the one in its name")
+            raise Wrong("does not point to the build in its name")
 
     def _single(self, ref: SingleRef, oid: Oid) -> None:
         if ref.name == BUILDS:
@@ -224,13 +223,11 @@ class RefChecker:
             return
         commit = self.objects.commit(oid)
         if commit.parents or commit.message != DEPLOYED_MESSAGE:
-            raise Wrong("names no state of the deploy directory")
+            raise Wrong("does not point to a state of the deploy directory")
 
 
 def run_of(objects: ObjectDatabase, oid: Oid) -> RunRef | None:
-    """Return the first tag of the task hash that a task commit's message names; None for another
-    object.
-    """
+    """Return the first tag of the task hash in a task commit's message, None for other objects."""
     try:
         match = _RUN.fullmatch(objects.commit(oid).message)
     except (StoreError, ValueError):
@@ -242,6 +239,6 @@ def run_of(objects: ObjectDatabase, oid: Oid) -> RunRef | None:
 
 
 def output_commit(commit: Commit) -> Commit:
-    """Return the commit that holds an output's tree: it has nothing of its own."""
+    """Return the canonical commit of an output's tree."""
     message = commit.message if commit.message in OUTPUT_MESSAGES else OUTPUT_MESSAGE
     return Commit(commit.tree, (), CONSTANT_IDENTITY, message)

@@ -1,8 +1,8 @@
-"""Repair a damaged store: restore what is found elsewhere, and drop what depends on the rest.
+"""Repair a damaged store: restore lost objects from other places, and delete the refs to the rest.
 
-Objects first, then refs, each step durable before the next and of use by itself: a kill in between
-leaves a store that is no worse, and the next repair goes on. The repair holds the lease
-exclusively, so that no build uses an object that is about to be deleted; deleted refs are noted in
+Objects are repaired before refs. Each step is durable before the next and useful by itself, so a
+kill in between leaves the store no worse, and the next repair continues. The repair holds the lease
+exclusively, so no build uses an object that is about to be deleted. Deleted refs are written to
 `pruned` first.
 """
 
@@ -40,7 +40,7 @@ RULE = "fsck"
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What was wrong, what was done, and what is still wrong."""
+    """The problems before a repair, its steps, and the problems after it."""
 
     before: Findings
     done: list[Repaired]
@@ -48,7 +48,7 @@ class Repair:
 
 
 def repair_head(path: Path) -> bool:
-    """Write a store's HEAD again if it is damaged; return whether it was."""
+    """Rewrite a store's HEAD if it is damaged, and return whether it was."""
     if head_problem(path) is None:
         return False
     replace_file(path / "HEAD", HEAD)
@@ -61,20 +61,20 @@ def repair(
 ) -> Repair:
     """Check a store, repair it, and check it again.
 
-    Raises StoreError while a build is running, and then changes nothing.
+    Raises StoreError, before any change, while a build is running.
     """
     with try_locked(store.objects.lease) as alone:
         if not alone:
             raise StoreError(
-                f"a build is running in {store.path}: nothing is repaired meanwhile",
-                hint="run the same again when it has ended",
+                f"cannot repair {store.path}: a build is running",
+                hint="run the command again after the build has ended",
             )
         before = check(store, thorough=thorough, report=report)
         if not before.problems:
             return Repair(before, [], before)
         repaired = _repair(store, before, sources, report)
         repaired += _repair_disk(store, before.problems)
-        report("looking again")
+        report("checking again")
         after = check(Store.open(store.path), thorough=thorough, report=report)
         return Repair(before, repaired, after)
 
@@ -85,12 +85,12 @@ def _repair(store: Store, findings: Findings, sources: Sources, report: Report) 
     repaired = _repair_packs(store, findings) if findings.deep else []
     if not findings.deep and not _concern_refs(findings.problems):
         return repaired
-    report("looking for what is missing")
+    report("searching for missing objects")
     reach = Reach.of(store.objects)
     unchecked = reach.look(refs.names)
     repaired += _restore_objects(store, reach, refs, unchecked, sources, findings.bad)
     orphans = find_orphans(store, reach, refs.names)
-    # refs below which something was missing have not been checked yet
+    # refs with missing objects have not been checked yet
     restored = {name: oid for name, oid in unchecked.items() if oid in reach.whole}
     problems = [*findings.problems, *RefChecker(store.objects).check(restored)]
     with ObjectWriter(store.objects) as writer:
@@ -115,13 +115,13 @@ def _repair_packs(store: Store, findings: Findings) -> list[Repaired]:
     repaired = []
     for state in findings.packs:
         count = salvage_pack(store, state.name, findings.bad)
-        what = f"{count} objects were read; the pack is in damaged/ now"
+        what = f"{count} objects rescued; pack moved to damaged/"
         repaired.append(Repaired(f"objects/pack/{state.name}", what))
     store.objects.refresh()
     for path, oid, wrong in list(loose_objects(store.path)):
         if wrong or oid in findings.bad:
             set_aside(store, path)
-            repaired.append(Repaired(oid.hex(), "is in damaged/ now"))
+            repaired.append(Repaired(oid.hex(), "moved to damaged/"))
     return repaired
 
 
@@ -133,27 +133,27 @@ def _restore_objects(
     sources: Sources,
     bad: frozenset[Oid],
 ) -> list[Repaired]:
-    """Restore missing objects, until nothing more is found."""
+    """Restore missing objects until no more are found."""
     repaired: list[Repaired] = []
     while broken:
         restored = restore(store, reach, refs.names, sources, bad)
         if not restored:
             break
-        what = "was found elsewhere and put back"
-        repaired += [Repaired(oid.hex(), what) for oid in sorted(restored)]
+        repaired += [Repaired(oid.hex(), "restored") for oid in sorted(restored)]
         reach.add(restored)
         broken = reach.look(broken)
     return repaired
 
 
 def _take_out(store: Store, reach: Reach) -> list[Repaired]:
-    """Remove objects that name a lost one, and caches of what files on disk are: a process that
-    writes the lost object again must write all of them.
+    """Remove incomplete objects, and the caches of files on disk.
+
+    A process that writes a lost object again must then write all of them.
     """
     leave_out(store, (oid for oid in reach.broken if oid in reach.have))
     for path in memories(store):
         path.unlink(missing_ok=True)
-    return [Repaired("prov/", "what was remembered of files on disk was removed")]
+    return [Repaired("prov/", "caches of files on disk deleted")]
 
 
 # refs
@@ -161,20 +161,20 @@ def _take_out(store: Store, reach: Reach) -> list[Repaired]:
 
 @dataclass(frozen=True, slots=True)
 class RefChanges:
-    """How the refs of a store become others."""
+    """The changes to a store's refs."""
 
     deleted: tuple[str, ...]
     packed: dict[str, Oid] | None
-    """The new content of packed-refs, if files of refs cannot be read."""
+    """The new content of packed-refs, if files of refs are unreadable."""
     updates: tuple[RefUpdate, ...]
-    """What is done in a transaction after that."""
+    """Updates in one transaction after packed-refs is written."""
 
 
 def ref_changes(refs: RawRefs, after: Mapping[str, Oid]) -> RefChanges:
-    """Return how to bring refs from what they are to `after`."""
+    """Return the changes that turn refs into `after`."""
     now, packed = dict(refs.names), None
     if refs.broken or refs.packed_wrong:
-        # git changes no refs while it cannot read one
+        # git refuses to change refs while one is unreadable
         added = {name: oid for name, oid in after.items() if name not in refs.names}
         packed = {name: oid for name, oid in refs.packed.items() if name in refs.names} | added
         now |= added
@@ -199,7 +199,7 @@ def _change_refs(store: Store, refs: RawRefs, after: Mapping[str, Oid]) -> None:
         store.refs.update(*changes.updates)
 
 
-# what can be made again
+# pools, caches and leftovers
 
 
 def _repair_disk(store: Store, problems: Iterable[Problem]) -> list[Repaired]:
@@ -208,13 +208,13 @@ def _repair_disk(store: Store, problems: Iterable[Problem]) -> list[Repaired]:
         path = store.path / problem.where
         if problem.kind == "leftover" and path.suffix == ".pack" and path.exists():
             count = salvage_pack(store, path.stem)
-            what = f"{count} objects were read; the pack is in damaged/ now"
+            what = f"{count} objects rescued; pack moved to damaged/"
             repaired.append(Repaired(problem.where, what))
         elif problem.kind in ("pool", "sysroot", "cache", "leftover"):
-            if problem.kind == "pool":  # first: sysroots that have linked it must be checked
+            if problem.kind == "pool":  # first, so that sysroots that link it are checked
                 Pool(path.parent.parent, store.objects).advance()
             with contextlib.suppress(FileNotFoundError):
                 remove_tree(path)
-                repaired.append(Repaired(problem.where, "was removed"))
+                repaired.append(Repaired(problem.where, "deleted"))
     store.objects.refresh()
     return repaired

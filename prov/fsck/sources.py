@@ -1,8 +1,8 @@
-"""Where a lost object may still be. Its id identifies it: whatever has that id is the object.
+"""Search other places for lost objects. Content with an object's id is that object.
 
-Searched are the pools, by blob id; WORKDIRs and host tools on disk, captured into a scratch store;
-files of the project; objects without content of their own, which can be computed; and remotes that
-return an object by its id.
+The places are: the pools, by blob id; WORKDIRs and host tools on disk, captured to a scratch store;
+files of the project; objects with constant content, which can be computed; and remotes that return
+objects by id.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ from prov.worktree.pool import POOLS
 from prov.worktree.snapshot import capture
 
 MANY = 50_000
-"""So many of a project's files are looked at."""
+"""Maximum number of a project's files to read."""
 _POOL_FILE = re.compile(r"[0-9a-f]{38}-[0-7]{1,4}(@-?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where is looked, besides the store's own pools."""
+    """Places to search besides the store's own pools."""
 
     work: Path | None = None
-    """The folder of WORKDIRs, by architecture, recipe and chain."""
+    """The folder of WORKDIRs (ARCH/RECIPE/CHAIN)."""
     project: Path | None = None
-    """A folder whose files may be sources."""
+    """A folder with possible source files."""
     fetch: Source | None = None
-    """What remotes have."""
+    """Reads an object from the remotes."""
 
 
 def restore(
@@ -66,10 +66,10 @@ def restore(
     sources: Sources,
     bad: frozenset[Oid] = frozenset(),
 ) -> set[Oid]:
-    """Write lost objects to the store, as far as they are found anywhere; return their ids.
+    """Write the lost objects that any source has, and return their ids.
 
-    A tree that is found shows what else is lost: call it until it returns nothing. None of the
-    `bad`, which are malformed.
+    A restored tree can show that more objects are lost: repeat the call until it returns an empty
+    set. Malformed objects (`bad`) are never restored.
     """
     with ObjectWriter(store.objects) as writer:
         search = _Search(writer, store, reach, refs, sources, set(reach.missing()) - bad)
@@ -80,7 +80,7 @@ def restore(
 
 
 def _add(writer: ObjectWriter, oid: Oid, content: Content) -> bool:
-    """Write an object from elsewhere; return whether it is what its id says, and not too large."""
+    """Write an object from a source; return False if it does not match its id or is too large."""
     try:
         if content.kind == "blob":
             return writer.add_blob_stream(
@@ -111,16 +111,14 @@ class _Search:
         self.restored.add(oid)
 
     def compute(self) -> None:
-        """Write objects that are the same everywhere, and commits of outputs and toolchains, which
-        hold a tree and nothing else.
-        """
+        """Write constant objects, and commits with only a tree: those of outputs and toolchains."""
         constant: list[tuple[Kind, bytes]] = [("blob", b""), ("tree", b"")]
         for kind, data in [*constant, *(("commit", commit.encode()) for commit in self._commits())]:
             oid = object_id(kind, data)
             if oid in self.lost:
                 self.writer.add(kind, data)
                 self._restore(oid)
-                if oid == EMPTY_TREE:  # which `add` takes for granted
+                if oid == EMPTY_TREE:  # `add` does not write it
                     self.writer.write_empty_tree()
 
     def _commits(self) -> Iterator[Commit]:
@@ -134,15 +132,13 @@ class _Search:
                 yield Commit(ref.tree, (), CONSTANT_IDENTITY, TOOLCHAIN_MESSAGE)
 
     def pools(self) -> None:
-        """Take blobs out of the pools."""
+        """Restore blobs from the pools."""
         for oid in list(self.lost):
             if any(_add_file(self.writer, file, oid) for file in _pool_files(self.store, oid)):
                 self._restore(oid)
 
     def directories(self) -> None:
-        """Capture the directories that broken refs name, in a scratch store, and take what is lost
-        out of that.
-        """
+        """Capture the directories of broken refs in a scratch store, and restore objects from it"""
         places = {place.path: place for place in _places(self)}
         for place in places.values():
             if not self.lost:
@@ -153,7 +149,7 @@ class _Search:
     def _capture(self, place: CaptureRoot) -> None:
         with tempfile.TemporaryDirectory(prefix="prov-fsck-") as folder:
             scratch = Store.create(Path(folder) / "store")
-            # what changes meanwhile, or cannot be read, is of no use
+            # files that change during the capture or cannot be read are skipped
             with contextlib.suppress(ProvError, OSError), scratch.objects.writer() as captured:
                 capture(scratch, place.path, captured, exclude=place.exclude, xattrs=place.xattrs)
             for oid in list(self.lost):
@@ -161,7 +157,7 @@ class _Search:
                     self._restore(self.writer.add(*scratch.objects.read(oid)))
 
     def project(self) -> None:
-        """Read a project's files."""
+        """Restore blobs from a project's files."""
         if self.sources.project:
             skipped = {self.store.path, self.sources.work}
             self._read_files(_files(self.sources.project, skipped))
@@ -174,7 +170,7 @@ class _Search:
                     self._restore(oid)
 
     def ask(self) -> None:
-        """Ask remotes."""
+        """Restore objects from remotes."""
         if self.sources.fetch is None:
             return
         for oid in list(self.lost):
@@ -184,7 +180,7 @@ class _Search:
 
 
 def _outputs(store: Store, refs: Mapping[str, Oid]) -> set[OutputId]:
-    """Return the outputs of all runs and records that refs name, as far as they can be read."""
+    """Return the outputs of all readable runs and records that refs name."""
     outputs: set[OutputId] = set()
     for name, oid in refs.items():
         if name.startswith((TAGS, RECORDS)):
@@ -197,16 +193,16 @@ def _outputs(store: Store, refs: Mapping[str, Oid]) -> set[OutputId]:
 
 
 def _pool_files(store: Store, oid: Oid) -> Iterator[Path]:
-    """Yield the files in the pools that have a blob's content, whatever their modes."""
+    """Yield the pool files with a blob's content, whatever their modes."""
     name = oid.hex()
     for pool in POOLS:
         for file in (store.cache / pool / name[:2]).glob(f"{name[2:]}-*"):
-            if _POOL_FILE.fullmatch(file.name):  # others have their path tokens replaced
+            if _POOL_FILE.fullmatch(file.name):  # other files have replaced path tokens
                 yield file
 
 
 def _add_file(writer: ObjectWriter, file: Path, oid: Oid) -> bool:
-    """Write a file's content if it is the blob of that id; return whether it is."""
+    """Write a file's content if its blob id is `oid`; return whether it is."""
     try:
         size = file.lstat().st_size
         if file.is_symlink() or hash_file(file, size) != oid:
@@ -222,7 +218,7 @@ def _add_file(writer: ObjectWriter, file: Path, oid: Oid) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CaptureRoot:
-    """A directory that may hold what is lost, and how it was captured."""
+    """A directory that may hold lost objects, and the rules of its original capture."""
 
     path: Path
     exclude: Exclude
@@ -230,7 +226,7 @@ class CaptureRoot:
 
 
 def _places(search: _Search) -> Iterator[CaptureRoot]:
-    """Yield the directories whose refs are broken, and WORKDIRs that have no ref."""
+    """Yield the directories of broken refs, and WORKDIRs without a ref."""
     broken = {name: oid for name, oid in search.refs.items() if oid not in search.reach.whole}
     for name, oid in broken.items():
         ref = parse_ref(name)
@@ -258,7 +254,7 @@ def _unnamed_workdirs(search: _Search) -> Iterator[CaptureRoot]:
 
 
 def _workdir(search: _Search, ref: WorkdirRef, oid: Oid) -> Iterator[CaptureRoot]:
-    """Yield a task's WORKDIR, by the project's layout, else by what its record says."""
+    """Yield a task's WORKDIR, from the project's layout or from its record."""
     record = _record(search.store, oid)
     path = _recorded_path(search.store, record)
     if search.sources.work is not None:
@@ -268,7 +264,7 @@ def _workdir(search: _Search, ref: WorkdirRef, oid: Oid) -> Iterator[CaptureRoot
 
 
 def _directory(search: _Search, oid: Oid) -> Iterator[CaptureRoot]:
-    """Yield the directory of `prov run` or `prov capture`, by what its record says."""
+    """Yield the directory of a `prov run` or `prov capture`, from its record."""
     store = search.store
     path = _recorded_path(store, _record(store, oid))
     if path is not None and path.is_dir():
@@ -287,7 +283,7 @@ def _record(store: Store, oid: Oid) -> Record | None:
 
 
 def _recorded_path(store: Store, record: Record | None) -> Path | None:
-    """Return the directory that a record names, None if that cannot be read."""
+    """Return the directory in a record, None if it cannot be read."""
     if record is not None:
         with contextlib.suppress(StoreError, ValueError):
             path = record.facts(store.objects).get("workdir", "")
@@ -296,9 +292,7 @@ def _recorded_path(store: Store, record: Record | None) -> Path | None:
 
 
 def _capture_words(store: Store, record: Record | None) -> str:
-    """Return what a capture leaves out, in the words of the task's inputs; empty if that cannot be
-    read.
-    """
+    """Return the capture rules in the task's inputs, an empty text if they cannot be read."""
     if record is not None:
         with contextlib.suppress(StoreError, ValueError):
             entry = store.objects.entry(record.tree, "inputs/capture")

@@ -136,7 +136,7 @@ def test_a_flipped_bit_costs_what_hangs_on_that_object(store: Store) -> None:
     assert len(told(found, "pack")) == 1
     (lost,) = [each for each in found.wrong if each.kind == "object"]
     assert lost.needed_by and set(lost.needed_by) <= before.keys()
-    assert "it was in " + pack.stem in lost.what
+    assert "in the damaged " + pack.stem in lost.what
     mend(store)
     after = contents(store.path)
     changed = {name for name, oid in before.items() if after.get(name) != oid}
@@ -345,7 +345,7 @@ def test_a_ref_that_lost_its_id_gets_what_nothing_else_can_be(store: Store) -> N
 def test_runs_outputs_and_builds_outlive_packed_refs(store: Store) -> None:
     refs = contents(store.path)
     (store.path / "packed-refs").unlink()
-    assert told(look(store), "ref") == ["refs/heads/builds: is missing, though there are builds"]
+    assert told(look(store), "ref") == ["refs/heads/builds: is missing, but the store has builds"]
     mend(store)
     after = contents(store.path)
     kept = ("refs/tags/", "refs/prov/output/", BUILDS)
@@ -412,7 +412,7 @@ def test_builds_without_refs_that_lost_their_lists_are_there_without_them(store:
     )
     for name in (BUILDS, f"{LABELS}good", f"{PINS}{refs[BUILDS].hex()}"):
         store.refs.update(RefUpdate(name, None, refs[name]))
-    assert told(look(store), "ref") == [f"{BUILDS}: is missing, though there are builds"]
+    assert told(look(store), "ref") == [f"{BUILDS}: is missing, but the store has builds"]
     mend(store)
     assert len(chain(store)) == len(trees)
 

@@ -87,12 +87,12 @@ def link(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [
-        (write, "bytes, and its blob 800"),
-        (lambda path: path.chmod(0o755), "has the mode 755"),
-        (lambda path: os.utime(path), "its seal is broken"),
-        (restore_mtime, "holds other bytes than its blob"),
-        (rename, "has a name that no file of a pool has"),
-        (link, "is no file"),
+        (write, "bytes, but its blob has 800"),
+        (lambda path: path.chmod(0o755), "has mode 755 instead of "),
+        (lambda path: os.utime(path), "its mtime differs from the seal"),
+        (restore_mtime, "although its mtime matches the seal"),
+        (rename, "has an invalid name"),
+        (link, "is not a regular file"),
     ],
 )
 def test_a_changed_file_of_a_pool_is_removed(

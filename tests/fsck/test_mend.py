@@ -37,10 +37,10 @@ def test_invalid_names() -> None:
 @pytest.mark.parametrize(
     ("problem", "wrong", "builds"),
     [
-        (Problem("ref", RUN, "names no task commit"), (RUN,), False),
-        (Problem("ref", RUN, "is no name that prov gives", harmless=True), (), False),
+        (Problem("ref", RUN, "does not point to a task commit"), (RUN,), False),
+        (Problem("ref", RUN, "has an unknown name", harmless=True), (), False),
         (Problem("ref", LABEL, "is not among the names"), (), False),
-        (Problem("build", "00", "a list of it is none"), (), True),
+        (Problem("build", "00", "has an invalid list"), (), True),
         (Problem("cache", RUN, "can't be read"), (), False),
     ],
 )

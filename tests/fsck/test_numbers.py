@@ -48,7 +48,7 @@ def test_numbers_that_builds_name_do_not_move(ref: RunRef | OutsideRef, moves: b
     (problem,) = missing_numbers({str(ref): bytes(20)})
     assert problem.kind == "run number"
     assert problem.needed_by == (str(ref),)
-    assert ("move down" in problem.repair) is moves
+    assert ("renumber" in problem.repair) is moves
 
 
 def test_a_huge_number_is_no_trouble() -> None:
