@@ -1,1 +1,1 @@
-"""Recorded tasks run again: in a scratch directory, from two builds, or to compare outputs."""
+"""Rerun recorded tasks in a scratch directory, combine two builds, or compare outputs."""

@@ -1,8 +1,8 @@
-"""Combinations of builds: recorded tasks with some of one build's inputs and some of another's.
+"""Combine two builds: recorded tasks with some inputs of one build and some of the other.
 
-A change of an input is a step from one build's tasks to the other's. Some of the changes, and what
-they lead to, make a graph that is planned and run as any other: outputs recorded under its hashes
-are not built again, and new ones are recorded under them.
+A step changes one input of a task from one build's version to the other's. The tasks with some
+steps form a graph that is planned and run like any other: outputs recorded under its hashes are
+reused, and new outputs are recorded.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ORDER: Named = ("source", "%order")
 
 @dataclass(frozen=True, slots=True)
 class InputStep:
-    """One input of some tasks as the other build has it; None if that has none of the name."""
+    """A changed input of some tasks. `new` is its entry in the other build, None if removed."""
 
     kind: str
     name: str
@@ -57,9 +57,9 @@ def combine(
     new: Mapping[TaskKey, RecordedTask],
     steps: Iterable[InputStep],
 ) -> dict[TaskKey, RecordedTask]:
-    """Return the old build's tasks with some steps to the new one's.
+    """Return the old build's tasks after some steps to the new build.
 
-    Tasks that only one of them has are in it, too.
+    Tasks that only one build has are included.
     """
     steps_of: dict[str, list[InputStep]] = {}
     for step in steps:
@@ -90,10 +90,10 @@ class _Combined:
     new: RecordedTask
     steps: list[InputStep]
     redefined: set[str]
-    """Tasks with the definition of the new build, which says where their output goes."""
+    """Tasks with the definition of the new build, which sets the destination of their output."""
 
     def task(self) -> RecordedTask:
-        """Return the old task with the steps made. What is in no hash follows what is hashed."""
+        """Return the old task after the steps. Unhashed values follow the hashed ones."""
         own: dict[Named, Entry] = dict(self.old.own)
         for step in self.steps:
             if step.kind == "dependency":
@@ -122,14 +122,14 @@ class _Combined:
         return self.staged(task, like_new=redefined or self.all_edges_are_new(words))
 
     def edges(self, kind: str, old: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the old edges of a kind with the steps that add or remove one."""
+        """Return the old edges of a kind, after the steps that add or remove edges."""
         changed = {step.name for step in self.steps if step.kind == "dependency"}
         edges = [key for key in old if key in new or f"{kind} {key}" not in changed]
         edges += [key for key in new if key not in old and f"{kind} {key}" in changed]
         return new if set(edges) == set(new) else tuple(edges)
 
     def all_edges_are_new(self, words: Definition) -> bool:
-        """Return whether the steps led to the edges of the new build."""
+        """Return whether the steps result in the edges of the new build."""
         new = self.new.definition
         chosen = any(step.kind == "dependency" for step in self.steps)
         return chosen and (words.after, words.from_, words.needs) == (
@@ -139,9 +139,7 @@ class _Combined:
         )
 
     def staged(self, task: RecordedTask, *, like_new: bool) -> RecordedTask:
-        """Return a task with where each output goes that it needs, as in the build that the edge
-        is from.
-        """
+        """Return a task with the destination of each needed output from the build with the edge."""
         lines, direct = [], []
         for key in task.definition.needs:
             side = self.side_with(key, new_first=like_new or key in self.redefined)
@@ -161,7 +159,7 @@ class _Combined:
         return next(side.definition for side in sides if key in side.definition.needs)
 
     def files(self, kind: str, own: OwnEntries) -> tuple[LocalFile, ...]:
-        """Return the files behind sources or patches, of the build that has the same."""
+        """Return the files of sources or patches, each from a build with the same content."""
         files: dict[str, LocalFile] = {}
         for task in (self.old, self.new):
             definition = task.definition
@@ -185,13 +183,13 @@ class _Combined:
 
 
 def _is_same(own: OwnEntries, task: RecordedTask, name: Named) -> bool:
-    """Return whether an input exists, and is the one of a recorded task."""
+    """Return whether an input exists and equals that of a recorded task."""
     return name in own and own[name] == task.own.get(name)
 
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """Where combinations are built."""
+    """The environment in which combinations are built."""
 
     store: Store
     sysroots: Composer
@@ -208,10 +206,10 @@ class Workshop:
         *,
         outputs: Mapping[tuple[TaskKey, TaskHash], OutputId] | None = None,
     ) -> tuple[Oid | None, Summary]:
-        """Build a target of a combination; return its output, None if that failed, and the summary.
+        """Build a target of a combination; return its output, or None on failure, and the summary.
 
-        `outputs` says which output stands for a task hash that led to several. Raises ProvError if
-        it cannot be planned.
+        `outputs` selects the output of a task hash that has several. Raises ProvError if the build
+        cannot be planned.
         """
         objects = self.store.objects
         graph = graph_of(objects, tasks, [target])
@@ -245,7 +243,7 @@ class Workshop:
 
 @dataclass(slots=True)
 class _Chosen(Records):
-    """Records with a choice of the output of a task hash that led to several."""
+    """Records with a selected output for each task hash that has several."""
 
     chosen: Mapping[tuple[TaskKey, TaskHash], OutputId] = field(default_factory=dict)
 
@@ -254,23 +252,21 @@ class _Chosen(Records):
         return None if recorded is None else self.chosen.get((key, task_hash), recorded)
 
     def static_output(self, key: TaskKey, static_key: StaticKey) -> OutputId | None:
-        """Return None: an output recorded under a static key may depend on outputs that are not
-        chosen.
-        """
+        """Return None: a static key's output may depend on outputs that are not selected."""
         return None
 
     def differs(self, key: TaskKey, task_hash: TaskHash | None) -> bool:
-        """Return whether the chosen output of a task is not the recorded one."""
+        """Return whether the selected output of a task differs from the recorded one."""
         return task_hash is not None and self.output(key, task_hash) != Records.output(
             self, key, task_hash
         )
 
 
 def keep_apart(plan: Plan, records: _Chosen) -> None:
-    """Let tasks that depend on chosen outputs record no static keys, since these stand for what the
-    recorded outputs lead to.
+    """Prevent tasks that depend on selected outputs from recording static keys.
 
-    They are planned like stale tasks that are kept.
+    A static key stands for the result of the recorded outputs. The tasks are planned like kept
+    stale tasks.
     """
     apart: set[str] = set()
     for key, node in plan.graph.nodes.items():

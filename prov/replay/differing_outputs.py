@@ -1,4 +1,4 @@
-"""Tasks that produced different outputs from the same inputs: in runs here, and at remotes."""
+"""Find tasks that produced different outputs from the same inputs, in this store and at remotes."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ MOST_LINES = 20
 
 @dataclass(slots=True)
 class Differing:
-    """A task hash that led to several outputs."""
+    """A task hash with several outputs."""
 
     key: TaskKey
     task_hash: TaskHash
     outputs: list[OutputId] = field(default_factory=list)
     where: list[str] = field(default_factory=list)
-    """Of each output, where it was published, or which run here produced it."""
+    """For each output, the remote it was published to, or the local run that produced it."""
     lines: list[str] = field(default_factory=list)
-    """How the first two differ."""
+    """The differences between the first two."""
 
     def add(self, output: OutputId, where: str) -> None:
-        """Add an output, unless it is one of them."""
+        """Add an output unless it is already listed."""
         if output not in self.outputs:
             self.outputs.append(output)
             self.where.append(where)
@@ -42,7 +42,7 @@ class Differing:
 
 @dataclass(frozen=True, slots=True)
 class DifferingTasks:
-    """All tasks with several outputs, and what went wrong with the search."""
+    """All tasks with several outputs, and notes about failures of the search."""
 
     tasks: list[Differing]
     notes: list[str]
@@ -50,7 +50,7 @@ class DifferingTasks:
 
 @dataclass(frozen=True, slots=True)
 class LocalOutputs:
-    """The outputs that runs here produced under one task hash."""
+    """The outputs of the runs in this store with one task hash."""
 
     key: TaskKey
     runs: dict[OutputId, str]
@@ -60,10 +60,10 @@ class LocalOutputs:
 def differing_tasks(
     store: Store, remotes: Sequence[Remote] | None, access: Access, *, ask: bool
 ) -> DifferingTasks:
-    """Return tasks with several outputs, published ones before those that are only here.
+    """Return tasks with several outputs, sorted by task; their published outputs come first.
 
-    `ask` refreshes the indexes of remotes first. Outputs that are at a remote only are fetched, the
-    first two at most, so that their difference can be reported.
+    `ask` refreshes the indexes of remotes first. Of each task, up to two outputs that only a remote
+    has are fetched, so that their difference can be reported.
     """
     caches = Caches(store, read_remotes(store) if remotes is None else remotes, access)
     if ask:
@@ -82,7 +82,7 @@ def differing_tasks(
     for task_hash, here in local.items():
         entry = differing.setdefault(task_hash, Differing(here.key, task_hash))
         for output, run in here.runs.items():
-            entry.add(output, f"here, run {run}")
+            entry.add(output, f"in this store, run {run}")
     several = [entry for entry in differing.values() if len(entry.outputs) > 1]
     for entry in several:
         _fetch_first_two(caches, entry, published.get(entry.task_hash, []))
@@ -95,7 +95,7 @@ def _signed(signer: str) -> str:
 
 
 def outputs_here(store: Store) -> dict[TaskHash, LocalOutputs]:
-    """Return the outputs of all successful runs here, by task hash."""
+    """Return the outputs of all successful runs in this store, by task hash."""
     answer = run_git(store.path, ["for-each-ref", "--format=%(refname)", TAGS, RECORDS])
     outputs: dict[TaskHash, LocalOutputs] = {}
     for name in answer.decode("utf-8", "replace").split("\n"):
@@ -113,7 +113,7 @@ def outputs_here(store: Store) -> dict[TaskHash, LocalOutputs]:
 def _fetch_first_two(
     caches: Caches, task: Differing, published: Sequence[tuple[str, Published]]
 ) -> None:
-    """Fetch the first two outputs where they are not here, so that they can be compared."""
+    """Fetch the first two outputs if the store lacks them, so that they can be compared."""
     objects = caches.store.objects
     for name, result in published:
         if result.output not in task.outputs[:2] or objects.exists(result.output):
@@ -129,7 +129,7 @@ def _fetch_first_two(
 def _difference(store: Store, task: Differing) -> list[str]:
     one, other = task.outputs[:2]
     if not store.objects.exists(one) or not store.objects.exists(other):
-        return ["one of them is not here and could not be fetched"]
+        return ["cannot compare: an output could not be fetched"]
     pairs = [read_pair(store.objects, output) for output in (one, other)]
     lines = [difference.line for difference in diff_pairs(store.objects, *pairs)]
     more = len(lines) - MOST_LINES

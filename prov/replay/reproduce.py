@@ -1,8 +1,8 @@
-"""Check whether recorded tasks produce the same output again.
+"""Check whether recorded tasks reproduce their outputs.
 
-They run as they were, or in another directory, in another file order, or later. Each task gets its
-recorded inputs, also the outputs of other tasks as recorded, so that a task that is not
-reproducible does not hide behind one that takes its output.
+The tasks run unchanged, or in a different directory, with a different file order, or at a later
+time. Each task gets its recorded inputs, including the recorded outputs of other tasks. Therefore a
+task that is not reproducible does not affect the tasks that depend on it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from prov.errors import NameUnknown, StoreError
+from prov.errors import FORGET_RUN, NameUnknown, StoreError
 from prov.history.diff import Difference, diff_pairs
 from prov.history.names import RunName, find_run, run_in
 from prov.progress import counted
@@ -34,33 +34,33 @@ from prov.tasks.recorded import RecordedTask, read_task
 
 MOST_PENDING = 100_000
 OTHER_CHAIN = "-again"
-"""After a WORKDIR's name, so that its path is another one."""
+"""Suffix of a WORKDIR's name that makes its path differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """The result of running a task again."""
+    """The result of rerunning a task."""
 
     key: TaskKey
     run: RunName
     problem: str
-    """Why it failed, if it did."""
+    """The reason for a failure; empty on success."""
     log: str
     output: tuple[Difference, ...] = ()
-    """How its output differs."""
+    """Differences between the outputs."""
     workdir: tuple[Difference, ...] = ()
-    """How its WORKDIR differs, of a task whose output differs or is empty."""
+    """Differences between the WORKDIRs, if the outputs differ or are empty."""
     at_its_path: bool = False
-    """It ran at its old path, so that a difference in its WORKDIR counts, too."""
+    """Whether it ran at its recorded path, so that differences between the WORKDIRs count too."""
 
     @property
     def same(self) -> bool:
-        """Whether the task produced the same again."""
+        """Whether the task reproduced its result."""
         return not self.problem and not self.output and not (self.at_its_path and self.workdir)
 
 
 def rerun(store: Store, run: RunName, scratch: Scratch) -> Rerun:
-    """Run a recorded task as it was run, and compare."""
+    """Rerun a recorded task unchanged, and compare the results."""
     task = read_task(store, run.key, run.commit)
     return replace(
         _compared(store, run, scratch.run(task)), at_its_path=scratch.sandbox is not None
@@ -72,7 +72,7 @@ def _compared(store: Store, run: RunName, result: Result) -> Rerun:
     log = Records(store).text(result.commit, LOG).decode("utf-8", "replace")
     problem = result.problem
     if run.failed:
-        problem = "" if problem else "it failed then, and does not now"
+        problem = "" if problem else "the recorded run failed, but the rerun succeeded"
         return Rerun(run.key, run, problem, log)
     output: tuple[Difference, ...] = ()
     recorded = _output(store, run.commit)
@@ -84,7 +84,7 @@ def _compared(store: Store, run: RunName, result: Result) -> Rerun:
                 read_pair(store.objects, result.output),
             )
         )
-        output = output or (Difference(".", "attributes", detail="how it is put in place"),)
+        output = output or (Difference(".", "attributes", detail="relocation or post-processing"),)
     workdir: list[Difference] = []
     if output or recorded == EMPTY_TREE:
         records = Records(store)
@@ -99,9 +99,9 @@ def _output(store: Store, commit: Oid) -> OutputId | None:
 
 
 def reproduce(store: Store, name: str, scratch: Scratch) -> Iterator[Rerun]:
-    """Run a recipe's tasks again, or one with those that it comes after, and yield each result.
+    """Rerun a recipe's tasks, or one task and its predecessors, and yield each result.
 
-    Tasks with the network are not run. Raises NameUnknown.
+    Tasks with network access do not run. Raises NameUnknown.
     """
     tasks = _tasks(store, name)
     commits: dict[str, Oid] = {}
@@ -120,39 +120,40 @@ def reproduce(store: Store, name: str, scratch: Scratch) -> Iterator[Rerun]:
 
 
 Recorded = tuple[RunName, RecordedTask]
-"""A run, and its task as recorded."""
+"""A run, and the recorded task."""
 
 
 def _tasks(store: Store, name: str) -> list[Recorded]:
-    """Return the runs of a recipe's tasks as last built, or those up to one task, in an order to
-    run them in.
-    """
+    """Return the runs of a recipe's tasks in its last build, or up to one task, in run order."""
     return _in_order(store, _selected(store, name))
 
 
 def _selected(store: Store, name: str) -> dict[TaskKey, Recorded]:
-    """Return the runs that a name stands for."""
+    """Return the runs with a name."""
     if ":" in name or "/" in name:
         run = find_run(store, name)
         return {run.key: (run, read_task(store, run.key, run.commit))}
     builds = walk_builds(BuildList.latest(store))
     build = next((build for build in builds if build.lines(name)), None)
     if build is None:
-        raise NameUnknown(f"no build of {name} is recorded", hint="`prov builds`, or name a task")
+        raise NameUnknown(
+            f"no build of {name} is recorded",
+            hint="run `prov builds` to list builds, or use RECIPE:TASK",
+        )
     runs = {key: run_in(build, key) for key in build.lines(name)}
     return {key: (run, read_task(store, key, run.commit)) for key, run in runs.items()}
 
 
 def _in_order(store: Store, selected: dict[TaskKey, Recorded]) -> list[Recorded]:
-    """Return some tasks, and all that they come after, each after these."""
+    """Return tasks and all their predecessors, each after its own predecessors."""
     tasks = dict(selected)
     ordered: dict[TaskKey, Recorded] = {}
     pending = list(reversed(selected))
     while pending:
         if len(pending) > MOST_PENDING:
             raise StoreError(
-                f"{pending[-1]} comes after itself, as recorded",
-                hint="don't trust the origin of that record",
+                f"the record of {pending[-1]} is invalid: the task comes after itself",
+                hint=FORGET_RUN,
             )
         key = pending[-1]
         task = tasks[key][1]
@@ -172,7 +173,8 @@ def _before(store: Store, key: TaskKey, task: RecordedTask) -> Recorded:
     number, commit = Records(store).last_run(key, task.hashes[key])
     if commit is None:
         raise NameUnknown(
-            f"no run of {key} with that task hash is recorded here", hint="`prov build` makes one"
+            f"no run of {key} with task hash {task.hashes[key].hex()} is recorded",
+            hint="run `prov build` to record one",
         )
     run = find_run(store, RunRef(key, task.hashes[key], number).tag)
     return run, read_task(store, key, commit)
@@ -180,22 +182,19 @@ def _before(store: Store, key: TaskKey, task: RecordedTask) -> Recorded:
 
 @contextlib.contextmanager
 def other_order(folder: Path) -> Iterator[str]:
-    """Mount a folder that lists its entries in another order than its file system, by disorderfs.
+    """Mount a folder that lists its entries in reverse order, with disorderfs.
 
-    Yields a note if disorderfs cannot be used, else an empty text. It is unmounted with the scratch
-    directory.
+    Yields a note if disorderfs cannot be used, otherwise an empty text. The scratch directory
+    unmounts the folder.
     """
     program = shutil.which("disorderfs")
     if program is None:
-        yield (
-            "folders are read in the file system's own order; with disorderfs installed, in"
-            " another one"
-        )
+        yield "the order of files in folders was not varied: disorderfs is not installed"
         return
     below = folder.with_name(f"{folder.name}.below")  # beside it, and removed with it
     below.mkdir()
     folder.mkdir(exist_ok=True)
-    # without the last three the second link of a file is taken for another file (disorderfs 0.5.11)
+    # without the last three, hardlinks appear as different files (disorderfs 0.5.11)
     options = [
         "--quiet",
         "--sort-dirents=yes",
@@ -207,6 +206,6 @@ def other_order(folder: Path) -> Iterator[str]:
         [program, *options, str(below), str(folder)], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        yield f"folders are read in the file system's own order: {done.stderr.strip()}"
+        yield f"the order of files in folders was not varied: {done.stderr.strip()}"
         return
     yield ""

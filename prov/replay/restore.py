@@ -1,4 +1,4 @@
-"""Put a recorded task's WORKDIR, sysroots and environment back, to look around or work in them."""
+"""Restore a recorded task's WORKDIR, sysroots and environment for inspection and manual work."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from prov.worktree.placer import Placer, PrivatePlacer
 from prov.worktree.pool import GUARDED, Pool
 
 _PARTS = {SYSROOT: SYSROOT_TARGET, SYSROOT_NATIVE: SYSROOT_NATIVE_ENTRY}
-"""Folder of a WORKDIR -> the part of a record that it is."""
+"""Folder of a WORKDIR -> part of a record."""
 _SHELLS = {"bash": ("--norc", "--noprofile", "-i"), "sh": ("-i",)}
 
 
 def _enter(task_paths: TaskPaths, sandbox: str | None, command: Sequence[str]) -> Sequence[str]:
-    """Return the command that runs another one in a WORKDIR that was put back."""
+    """Return the command that runs `command` in a restored WORKDIR."""
     directory = task_paths.seen_workdir
     if sandbox is not None:
         return sandbox_command(sandbox, task_paths, command, directory=directory, terminal=True)
@@ -49,19 +49,18 @@ def _enter(task_paths: TaskPaths, sandbox: str | None, command: Sequence[str]) -
 
 
 def _shell(task_paths: TaskPaths, sandbox: str | None, key: TaskKey) -> list[str]:
-    """Return the command of an interactive shell among a task's own tools."""
+    """Return the command of an interactive shell from a task's own tools."""
     for name, options in _SHELLS.items():
         link = task_paths.links / name
         if link.is_symlink():
             return [name if sandbox else os.path.realpath(link), *options]
-    raise StoreError(f"{key} has no shell among its tools", hint="name a command: `-- COMMAND`")
+    raise StoreError(f"{key} has no shell among its tools", hint="pass a command: `-- COMMAND`")
 
 
 def restore_task(
     scratch: Scratch, task: RecordedTask, *, before: bool, terminal: str = ""
 ) -> Scene:
-    """Put a task's WORKDIR, as it was after or before it, and its sysroots into a scratch
-    directory.
+    """Restore a task's WORKDIR, after or before the task, and its sysroots in a scratch directory.
 
     `terminal` is the value of TERM for commands there.
     """
@@ -95,8 +94,8 @@ class _Restorer:
             paths = _moved_paths(recorded_path, task_paths)
             environment = {name: _moved(value, paths) for name, value in environment.items()}
             self.scratch.notes.append(
-                f"without bubblewrap the WORKDIR is {task_paths.workdir}: tools may still hold"
-                f" {recorded_path}, its path then"
+                f"the WORKDIR is {task_paths.workdir} without bubblewrap; tools may embed its"
+                f" recorded path {recorded_path}"
             )
         environment.pop("MAKEFLAGS", None)  # the jobserver's pipes are closed
         self._put_script(node, task_paths)
@@ -119,7 +118,7 @@ class _Restorer:
         needs = tuple(taken for taken in self._present_outputs() if taken.direct)
         workspace, chain = scratch.workspace(task), task.definition.chain
         task_paths = make_paths(workspace, scratch.toolchains, node, chain, own.toolchain, needs)
-        # a record does not decide which folders of the host may be read
+        # a record must not grant access to folders of the host
         task_paths = replace(task_paths, readable=())
         if scratch.is_mounted(task):
             at = scratch.recorded_workdir(task) or str(task_paths.workdir)
@@ -127,7 +126,7 @@ class _Restorer:
         return task_paths
 
     def _present_outputs(self) -> Iterator[Taken]:
-        """Yield the outputs that the task took and that are in the store."""
+        """Yield the task's input outputs that are in the store."""
         for key in self.task.definition.direct:
             output = self.task.outputs.get(("needs", key))
             if output is not None and self.scratch.store.objects.exists(output):
@@ -143,13 +142,13 @@ class _Restorer:
             if entry is None:
                 continue
             placer: Placer = PrivatePlacer(store.objects, places)
-            if task_paths.root is not None:  # mounted read-only: links do no harm
+            if task_paths.root is not None:  # mounted read-only, so links are safe
                 placer = Pool(store.cache / GUARDED, store.objects, places)
             pair = read_pair(store.objects, entry.oid)
             checkout(store.objects, task_paths.workdir / folder, pair, placer=placer)
 
     def _put_script(self, node: Node, task_paths: TaskPaths) -> None:
-        """Write the run script where it was, so that the task can be run by hand."""
+        """Write the run script to its original location for manual runs."""
         temp = task_paths.workdir / TEMP
         _make_own(temp)
         (temp / "home").mkdir()
@@ -165,8 +164,9 @@ class _Restorer:
 
 
 def _make_own(folder: Path) -> None:
-    """Make a folder that no recorded WORKDIR has; a record with something there, such as a link, is
-    not prov's.
+    """Create a folder that no recorded WORKDIR has.
+
+    A record from a different program may have something there, such as a link; it is deleted.
     """
     if os.path.lexists(folder):
         remove_tree(folder)
@@ -174,7 +174,7 @@ def _make_own(folder: Path) -> None:
 
 
 def _moved_paths(recorded_path: str, task_paths: TaskPaths) -> list[tuple[str, str]]:
-    """Return the paths in a sandbox, and those in their place; longer ones first."""
+    """Return the paths in a sandbox and their replacements, longer ones first."""
     sysroots = sorted(SYSROOTS.items(), reverse=True)
     return [
         *((path, str(task_paths.workdir / folder)) for folder, path in sysroots),
@@ -184,7 +184,7 @@ def _moved_paths(recorded_path: str, task_paths: TaskPaths) -> list[tuple[str, s
 
 
 def _moved(value: str, paths: Sequence[tuple[str, str]]) -> str:
-    """Return a variable's value with paths replaced."""
+    """Return a variable's value with the paths replaced."""
     for old, new in paths:
         value = value.replace(old, new)
     return value

@@ -1,4 +1,4 @@
-"""A recorded task's WORKDIR, put back for the user to look around in."""
+"""A restored WORKDIR of a recorded task."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from prov.terminal import run_on_terminal
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A WORKDIR that was put back, and how a command gets into it."""
+    """A restored WORKDIR, and how to run commands in it."""
 
     folder: Path
-    """Where the command starts that `enter` returns."""
+    """Start directory of the command that `enter` returns."""
     environment: Mapping[str, str]
     enter: Callable[[Sequence[str]], Sequence[str]]
-    """A command -> the command that runs it in the WORKDIR, as in a sandbox."""
+    """Returns the command that runs a command in the WORKDIR, for example in a sandbox."""
     shell: Callable[[], list[str]]
     """Returns the command of an interactive shell. Raises StoreError if there is none."""
     notes: Sequence[str] = ()
-    """What the user should know."""
+    """Notes for the user."""
 
     def run(self, command: Sequence[str]) -> int:
-        """Run a command and return its exit status, as a shell has it: 128 and more for a signal.
+        """Run a command and return its exit status, 128 plus the number for a signal, like a shell.
 
         See `run_on_terminal` for its standard streams.
         """

@@ -1,8 +1,8 @@
-"""Run recorded tasks again in a scratch directory, apart from the builds and without new refs.
+"""Rerun recorded tasks in a scratch directory, separate from builds and without new refs.
 
-What a task is run with comes from its record, so that the recipes may have changed since, or be
-deleted. With bubblewrap the WORKDIR is mounted at the path that it had. The scratch directory is in
-the store's cache, so that sysroots are hardlinks as usual, and is removed at the end.
+The inputs of a task come from its record, so its recipe may have changed or been deleted. With
+bubblewrap, the WORKDIR is mounted at its recorded path. The scratch directory is in the store's
+cache, so sysroots are hardlinked as usual. It is deleted at the end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from prov.errors import BuildError, StoreError
+from prov.errors import FORGET_RUN, BuildError, StoreError
 from prov.files import locked, remove_tree, try_locked
 from prov.processes import decode_answer, start_child
 from prov.recipes.graph import Node
@@ -38,37 +38,35 @@ from prov.tasks.taskhash import HashOnly
 from prov.tasks.toolchain import Toolchains
 
 SCRATCH_FOLDER = "aside"
-"""Name of the folder of scratch directories in a store's cache."""
+"""Folder of scratch directories in a store's cache."""
 _PARTS = {SYSROOT: "sysroot/target", SYSROOT_NATIVE: "sysroot/native"}
 
 
 @dataclass(slots=True)
 class Scratch:
-    """A scratch directory, and what tasks need there."""
+    """A scratch directory, and what tasks need to run in it."""
 
     store: Store
     sysroots: Callable[[bool], Composer]
-    """Returns what composes sysroots, given whether a sandbox keeps tasks from writing to them."""
+    """Returns a composer of sysroots; the argument says whether a sandbox write-protects them."""
     sandbox: str | None
-    """Bubblewrap's program, or None."""
+    """Path of bubblewrap, or None."""
     folder: Path
     toolchains: Toolchains
     jobs: int = 1
     on_host: bool = False
-    """The caller says that a task which had no sandbox may run without one: a record does not
-    decide that.
-    """
+    """Whether tasks recorded without a sandbox may run without one. No record may set this."""
     mounter: str | None = None
-    """Bubblewrap's program, if it can mount such a task's WORKDIR at the path that it had."""
+    """Path of bubblewrap, if it can mount such a task's WORKDIR at its recorded path."""
     notes: list[str] = field(default_factory=list)
 
     @property
     def alias(self) -> str:
-        """The name of the directory, in refs and caches."""
+        """Name of the directory in refs and caches."""
         return self.folder.name
 
     def close(self) -> None:
-        """Unmount what is mounted in the directory, and remove it with its refs and caches."""
+        """Unmount everything in the directory, and delete it with its refs and caches."""
         unmount_below(self.folder)
         for workdir in self.folder.glob("work/*/*/*"):
             for name in (SYSROOT, SYSROOT_NATIVE):
@@ -81,16 +79,16 @@ class Scratch:
         if self.folder.exists():
             remove_tree(self.folder)
 
-    # running again
+    # reruns
 
     def run(
         self, task: RecordedTask, *, chain: str = "", start: Sequence[Oid] | None = None
     ) -> Result:
-        """Run a task again and return how it went; its output is in the store, and no ref names it.
+        """Rerun a task and return the result. Its output is written to the store without a ref.
 
-        It starts from what it started from when it was recorded, or from the WORKDIRs of the
-        commits in `start`. `chain` names its WORKDIR, where that is not to be at its old path.
-        Raises StoreError where something that it takes is not recorded here.
+        It starts from the recorded start, or from the WORKDIRs of the commits in `start`. `chain`
+        names a WORKDIR other than the recorded one. Raises StoreError if an input is not in the
+        store.
         """
         node = make_node(self.store.objects, task)
         after, from_ = (
@@ -133,7 +131,7 @@ class Scratch:
         }
         task_paths = make_paths(workspace, self.toolchains, node, chain, own.toolchain, needs)
         seen = self.recorded_workdir(task)
-        # a record does not decide which folders of the host may be read
+        # a record must not grant access to folders of the host
         task_paths = replace(task_paths, readable=())
         if self.is_mounted(task) and chain == task.definition.chain and seen:
             task_paths = replace(task_paths, at=seen, mounter=self.mounter or "")
@@ -155,12 +153,12 @@ class Scratch:
         return run_task(workspace, job)
 
     def workspace(self, task: RecordedTask) -> Workspace:
-        """Return a workspace like the one of a recorded task: sandboxed if that was."""
+        """Return a workspace for a recorded task, with a sandbox if the task had one."""
         sandbox = self.sandbox if self._was_sandboxed(task) else None
         if sandbox is None and self.mounter is not None and not self.on_host:
             raise BuildError(
                 f"{task.key} was recorded without a sandbox",
-                hint="`--sandbox none` runs what was recorded on this host, with your rights",
+                hint="pass `--sandbox none` to run its recorded commands on this host as your user",
             )
         return Workspace(
             store=self.store,
@@ -176,7 +174,7 @@ class Scratch:
         return _facts(self.store, task).get("sandbox", "bwrap") == "bwrap"
 
     def recorded_workdir(self, task: RecordedTask) -> str:
-        """Return the path of its WORKDIR that a task saw, empty if that is not recorded.
+        """Return the path of its WORKDIR as a task saw it, an empty text if it is not recorded.
 
         Raises StoreError.
         """
@@ -184,13 +182,13 @@ class Scratch:
         is_below_root = path.startswith("/") and path.strip("/") and ".." not in path.split("/")
         if path and not is_below_root:
             raise StoreError(
-                f"{task.key} can't have run in {path!r}",
-                hint="don't trust the origin of that record",
+                f"the record of {task.key} has an invalid WORKDIR path {path!r}",
+                hint=FORGET_RUN,
             )
         return path
 
     def is_mounted(self, task: RecordedTask) -> bool:
-        """Return whether a task that had no sandbox gets its WORKDIR mounted at its old path."""
+        """Return whether to mount the WORKDIR of a task without a sandbox at its recorded path."""
         return self.mounter is not None and not self._was_sandboxed(task)
 
     def _start(self, task: RecordedTask) -> tuple[tuple[Oid, ...], tuple[Taken, ...]]:
@@ -199,7 +197,7 @@ class Scratch:
         start = objects.commit(task.commit).parents[0]
         parents = objects.commit(start).parents
         if len(parents) == 2 and not objects.commit(start).message.startswith("start from "):
-            return (start,), ()  # another task's, or manual changes
+            return (start,), ()  # the predecessor's WORKDIR, or manual changes to it
         return parents, self._taken(task, "from")
 
     def _taken(self, task: RecordedTask, kind: str) -> tuple[Taken, ...]:
@@ -209,14 +207,14 @@ class Scratch:
             output = task.outputs.get((kind, key))
             if output is None or not self.store.objects.exists(output):
                 raise StoreError(
-                    f"{task.key} takes an output of {key} that is not here",
-                    hint="`prov build` makes it again, if the recipes are still the same",
+                    f"the output of {key}, an input of {task.key}, is not in this store",
+                    hint="run `prov build` to make it again, if the recipes are unchanged",
                 )
             outputs.append(self.taken_output(task, TaskKey(key), OutputId(output)))
         return tuple(outputs)
 
     def taken_output(self, task: RecordedTask, key: TaskKey, output: OutputId) -> Taken:
-        """Return how a task takes an output of another one."""
+        """Return how a task uses the output of another task."""
         texts = {text.split(" ")[0]: text.split(" ")[1:] for text in task.definition.staging}
         where, *folders = texts.get(key, ["target"])
         paths = [os.fsencode(path.removeprefix("${WORKDIR}/").rstrip("/")) for path in folders]
@@ -236,15 +234,15 @@ def open_scratch(
     on_host: bool = False,
     mounter: str | None = None,
 ) -> Iterator[Scratch]:
-    """Yield a scratch directory of its own for recorded tasks; it is removed at the end.
+    """Yield a new scratch directory for recorded tasks, and delete it at the end.
 
-    Those of processes that were killed are removed first: the kernel dropped their locks.
+    First deletes the scratch directories of killed processes, whose locks the kernel released.
     """
     top, toolchains = store.cache / SCRATCH_FOLDER, Toolchains(store, search_path)
     for left in sorted(top.glob("*.lock")):
         with try_locked(left) as free:
             if free:
-                with contextlib.suppress(OSError):  # such as busy: the next process tries again
+                with contextlib.suppress(OSError):  # such as EBUSY: the next process retries
                     Scratch(store, sysroots, sandbox, left.with_suffix(""), toolchains).close()
                     left.unlink(missing_ok=True)
     with scratch_folder(store) as folder:
@@ -257,9 +255,9 @@ def open_scratch(
 
 @contextlib.contextmanager
 def scratch_folder(store: Store) -> Iterator[Path]:
-    """Yield a new folder in the store's cache, and remove it at the end.
+    """Yield a new folder in the store's cache, and delete it at the end.
 
-    `open_scratch` removes the folders of killed processes.
+    `open_scratch` deletes the folders of killed processes.
     """
     folder = store.cache / SCRATCH_FOLDER / uuid.uuid4().hex[:12]
     lock = folder.with_suffix(".lock")
@@ -274,9 +272,9 @@ def scratch_folder(store: Store) -> Iterator[Path]:
 
 
 def unmount_below(folder: Path) -> None:
-    """Unmount what a killed process left mounted below a folder.
+    """Unmount file systems below a folder, left by a killed process.
 
-    Raises OSError for what can't be.
+    Raises OSError if one cannot be unmounted.
     """
     for line in Path("/proc/self/mounts").read_text(errors="surrogateescape").splitlines():
         place = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), line.split(" ")[1])

@@ -21,7 +21,9 @@ def test_failed_task_fails_again_and_one_that_does_not_is_told(
     small.task(f"cat {flag} > out/x")
     small.prov("build", "a", code=1)
     flag.write_text("now\n")
-    in_order(small.ask("rerun", "a:go", code=1), "a:go: it failed then, and does not now")
+    in_order(
+        small.ask("rerun", "a:go", code=1), "a:go: the recorded run failed, but the rerun succeeded"
+    )
     flag.unlink()
     assert small.ask("rerun", "a:go") == "1 task repeated: identical\n"
 
