@@ -1,1 +1,1 @@
-"""Removal of content from a store, its remotes and its caches for good."""
+"""Permanent deletion of content from a store, its caches and its remotes."""

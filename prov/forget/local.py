@@ -1,6 +1,6 @@
-"""Remove what was forgotten from beside a store's objects: pools, caches, WORKDIRs, reflogs.
+"""Delete forgotten content outside a store's objects: in pools, caches, WORKDIRs and reflogs.
 
-Only what can be made again is removed. Objects and refs are not a matter of this module.
+Only files that prov can make again are deleted. Objects and refs are handled by `prov.forget.plan`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from prov.store.repository import Store
 from prov.worktree.pool import POOLS
 
 _REMEMBERED = ("parsed", "workdirs", "sources")
-"""Caches of what files on disk were: they would name objects that are deleted."""
+"""Caches of the ids of files on disk, which would name deleted objects."""
 _WHOLE = {"direct": 2, SCRATCH_FOLDER: 2, "remotes": 3}
-"""Folder -> at what depth below the cache a directory was checked out, or fetched, as a whole."""
+"""Folder of the cache -> depth of the directories that were checked out or fetched as a unit."""
 _CHUNK = 1 << 20
 _ID = re.compile(rb"[0-9a-f]{40}")
 _NULL = b"0" * 40
 
 
 def remove_pool_files(store: Store, targets: Collection[Oid]) -> int:
-    """Remove the plain files of some blobs from the pools; return how many."""
+    """Delete the files of some blobs from the pools; return their number."""
     count = 0
     for pool in POOLS:
         for oid in targets:
@@ -40,9 +40,7 @@ def remove_pool_files(store: Store, targets: Collection[Oid]) -> int:
 
 
 def clear_caches(store: Store, text: bytes) -> None:
-    """Remove caches that hold a text or remember files on disk, copies of remotes, and leftovers of
-    killed processes.
-    """
+    """Delete caches that contain a text, caches of file ids, copies of remotes, and leftovers."""
     store.objects.remove_leftovers()
     for path in (store.path / "objects").glob("**/tmp_*"):
         path.unlink(missing_ok=True)
@@ -60,8 +58,9 @@ def clear_caches(store: Store, text: bytes) -> None:
 
 
 def clear_logs(store: Store, text: bytes) -> None:
-    """Remove from reflogs, and from files such as ORIG_HEAD, what names deleted objects, or holds a
-    text.
+    """Delete the lines of reflogs that name deleted objects or contain a text.
+
+    Files such as ORIG_HEAD are deleted as a whole.
     """
     for path in store.path.glob("*_HEAD"):
         if not _stays(store, path.read_bytes(), text):
@@ -85,8 +84,9 @@ def _stays(store: Store, line: bytes, text: bytes) -> bool:
 
 
 def remove_workdirs(work: Path | None, refs: Iterable[str]) -> list[Path]:
-    """Remove WORKDIRs whose refs change, and return them: the next build would record their content
-    again.
+    """Delete and return the WORKDIRs whose refs change.
+
+    Otherwise the next build would record their content again.
     """
     removed: list[Path] = []
     for name in refs:
@@ -101,7 +101,7 @@ def remove_workdirs(work: Path | None, refs: Iterable[str]) -> list[Path]:
 
 
 def files_with(folder: Path, text: bytes) -> list[Path]:
-    """Return the files below a folder that hold a text."""
+    """Return the files below a folder that contain a text."""
     return sorted(_holding(folder, text)) if text else []
 
 
@@ -117,7 +117,7 @@ def _holding(folder: Path, text: bytes, leave_out: Collection[str] = ()) -> Iter
 
 
 def _has(path: Path, text: bytes) -> bool:
-    """Return whether a file holds a text; a text may begin in one chunk and end in the next."""
+    """Return whether a file contains a text, even across chunks."""
     tail = b""
     with open(path, "rb") as stream:
         while chunk := stream.read(_CHUNK):

@@ -1,9 +1,9 @@
-"""Remove something from a store for good: a secret that got into a log or a file.
+"""Delete content from a store permanently, such as a secret in a log or a file.
 
-Everything that holds it is removed with it: the tree it is in, the commits of that tree, and every
-ref to one of them. If only the WORKDIR of a run holds it, the record stays, as after a collection.
-Later runs of the same directory stay: their history is written again without the removed commits.
-Then the objects are deleted at once, whatever their age; no other process may be writing to the
+All objects that contain it are deleted: the tree with it, the commits of that tree, and every ref
+to such a commit. If only the WORKDIR of a run contains it, the record stays, as after a collection.
+Later runs of the same directory stay, with a history rewritten without the deleted commits. Finally
+the objects are deleted immediately, whatever their age. No other process may be writing to the
 store.
 """
 
@@ -59,14 +59,12 @@ from prov.upkeep.pruned import Deletion, Pruned
 _EMPTY_BLOB = object_id("blob", b"")
 RULE = "forgotten"
 _KEPT = (BUILDS, LABELS, PINS)
-"""Lists of builds: texts of prov's own, and the history of everything."""
+"""Refs of the lists of builds. prov writes these texts, and they are the history of all results."""
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A ref that will name another commit: the same run, with a history without the removed
-    commits.
-    """
+    """A ref whose history is rewritten without the deleted commits."""
 
     ref: str
     old: Oid
@@ -75,41 +73,39 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class ForgetPlan:
-    """What forgetting does to refs."""
+    """The changes to refs."""
 
     deletions: tuple[Deletion, ...]
     moves: tuple[Move, ...]
     records: dict[str, Oid]
-    """Records that stay, and those that stand for a run in the numbers of its task hash: ref ->
-    commit.
-    """
+    """Ref -> commit of the records that stay, including those that close gaps in numbers."""
 
 
 @dataclass(slots=True)
 class Forgotten:
-    """What was removed, and where it could not be removed."""
+    """What was deleted, and where it could not be deleted."""
 
     deletions: list[Deletion] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
     swept: Swept = field(default_factory=lambda: Swept(0, 0))
     workdirs: list[Path] = field(default_factory=list)
-    """Directories on disk that were removed."""
+    """Deleted directories on disk."""
     pool_files: int = 0
     remotes: dict[str, int] = field(default_factory=dict)
-    """Remote -> results that were removed there."""
+    """Remote -> number of results deleted from it."""
     left: list[str] = field(default_factory=list)
-    """Where it may still be, and why."""
+    """Places that may still have the content, with the reason."""
 
 
-# what to remove
+# targets
 
 
 def targets_of(store: Store, names: Sequence[str], text: bytes = b"") -> Targets:
-    """Return what to remove: runs by their names, everything that contains a text, or, with both,
-    those runs of the named tasks that contain it.
+    """Return the objects to delete.
 
-    Raises NameUnknown if there is no such run. A text that is nowhere in the store may be at a
-    remote.
+    These are the named runs, all objects that contain a text, or, with both, the runs of the named
+    tasks that contain it. Raises NameUnknown if there is no such run. A text that is not in the
+    store may be at a remote.
     """
     if not text:
         commits = [find_run(store, name).commit for name in names]
@@ -126,7 +122,7 @@ def targets_of(store: Store, names: Sequence[str], text: bytes = b"") -> Targets
 def _holding_runs(
     store: Store, rows: Iterable[tuple[OutputRef, Oid]], holders: Holders
 ) -> set[Oid]:
-    """Return the runs that hold a target, with their records and outputs."""
+    """Return the runs that contain a target, with their records and outputs."""
     objects: set[Oid] = set()
     for ref, commit in rows:
         if not holders.commit_itself(commit):
@@ -143,7 +139,7 @@ def _run_and_record(store: Store, commit: Oid) -> set[Oid]:
 
 
 def _runs_named(store: Store, name: str) -> list[tuple[OutputRef, Oid]]:
-    """Return the runs that a name stands for, all of a task or one: ref of the output, commit."""
+    """Return output ref and commit of the runs with a name: all runs of a task, or one run."""
     if ":" not in name or "/" in name or split_steps(name)[1]:
         run = find_run(store, name)
         return [(OutputRef(run.key, run.task_hash), run.commit)]
@@ -156,13 +152,14 @@ def _runs_named(store: Store, name: str) -> list[tuple[OutputRef, Oid]]:
         if isinstance(ref, RecordRef):
             rows.append((OutputRef(ref.key, ref.task_hash), oid))
     if not rows:
-        find_run(store, name)  # its error says what there is
+        find_run(store, name)  # raises an error with similar names
     return rows
 
 
 def _containing(store: Store, text: bytes) -> tuple[set[Oid], set[Oid]]:
-    """Return the files that hold a text, and the folders that have a name with it; and all that was
-    searched.
+    """Return the files that contain a text, and the folders with it in a name.
+
+    Also returns all searched objects.
     """
     scanned = {oid for pack in store.objects.packs() for oid in pack.sizes()}
     scanned |= {oid for _, oid, wrong in loose_objects(store.path) if not wrong}
@@ -177,12 +174,13 @@ def _contains(store: Store, oid: Oid, text: bytes) -> bool:
     return kind == "blob" and has_text(iter((data,)), text)
 
 
-# what that does to refs
+# refs
 
 
 def plan_forget(store: Store, targets: Targets) -> ForgetPlan:
-    """Return the refs to delete, and those to move. Writes the commits that they move to; without
-    refs these do no harm.
+    """Return the refs to delete and to move.
+
+    Writes the commits that refs move to. Without refs, they are harmless.
     """
     holders = Holders(store, targets.objects)
     refs = {ref: oid for ref, oid in store.refs.list(REFS).items() if not ref.startswith(_KEPT)}
@@ -201,7 +199,7 @@ def plan_forget(store: Store, targets: Targets) -> ForgetPlan:
 
 @dataclass(frozen=True, slots=True)
 class _RefDecisions:
-    """Decides what becomes of each ref."""
+    """Decides what happens to each ref."""
 
     store: Store
     targets: Targets
@@ -209,8 +207,8 @@ class _RefDecisions:
     rewriter: Rewriter
 
     def decide(self, name: str, oid: Oid) -> Deletion | Move | None:
-        """Return what becomes of a ref; None if it stays as it is."""
-        if self.store.objects.read(oid)[0] != "commit":  # a user's own
+        """Return the change of a ref, None if it is unchanged."""
+        if self.store.objects.read(oid)[0] != "commit":  # a user's ref
             return Deletion(name, oid, RULE) if self._holds(oid) else None
         if not self._is_concerned(name, oid):
             return None
@@ -223,10 +221,10 @@ class _RefDecisions:
         return None
 
     def _is_concerned(self, name: str, oid: Oid) -> bool:
-        """Return whether a ref names, or has in its history, a commit to remove.
+        """Return whether a ref points to a commit to delete, or has one in its history.
 
-        A ref about another task than the named ones only counts as the latter: a run that started
-        from a commit to remove.
+        A ref of a task other than the named ones counts only in the second case: its run started
+        from a commit to delete.
         """
         if not self.targets.keys or not is_of_others(name, self.targets.keys):
             return self.holders.commit(oid)
@@ -235,9 +233,7 @@ class _RefDecisions:
         )
 
     def _holds(self, oid: Oid) -> bool:
-        """Return whether the target of a user's ref, such as an annotated tag, holds an object to
-        remove.
-        """
+        """Return whether a user's ref, such as an annotated tag, has an object to delete."""
         kind, data = self.store.objects.read(oid)
         if kind == "tree":
             return self.holders.tree(oid)
@@ -249,7 +245,7 @@ class _RefDecisions:
 
 
 def is_of_others(name: str, keys: Collection[str]) -> bool:
-    """Return whether a ref is about another task than some; a user's own tag is about none."""
+    """Return whether a ref belongs to a task outside `keys`. A user's own tag does not."""
     ref = parse_ref(name)
     if isinstance(ref, RunRef | RecordRef | OutputRef | StaticRef):
         return ref.key not in keys
@@ -257,7 +253,7 @@ def is_of_others(name: str, keys: Collection[str]) -> bool:
 
 
 def _run_with_record(name: str) -> RunRef | None:
-    """Return the run that a tag stands for, if a record can stay of it."""
+    """Return the run of a tag if its record can stay."""
     ref = parse_ref(name)
     return ref if isinstance(ref, RunRef) and not ref.failed else None
 
@@ -270,10 +266,10 @@ def _record_name(name: str, records: Mapping[str, Oid]) -> str:
 def _records(
     store: Store, holders: Holders, refs: Mapping[str, Oid], deletions: Iterable[Deletion]
 ) -> Iterator[tuple[str, Oid]]:
-    """Yield the records that get a ref, by its name: of runs of which only the WORKDIR is removed.
+    """Yield ref and commit of records that stay, for runs of which only the WORKDIR is deleted.
 
-    The numbers of a task hash must have no gap: for a run that is removed as a whole it is the next
-    run's record.
+    The numbers of a task hash must have no gap, so a fully deleted run gets the record of the next
+    run.
     """
     deleted = {deletion.ref for deletion in deletions}
     remaining = {name: oid for name, oid in refs.items() if name not in deleted}
@@ -292,7 +288,7 @@ def _records(
 def _next_record(
     store: Store, refs: Mapping[str, Oid], remaining: Mapping[str, Oid], run: RunRef
 ) -> Oid | None:
-    """Return the record of the next run of a task hash that stays, None if none does."""
+    """Return the record of the next remaining run of a task hash, None if there is none."""
     while True:
         run = replace(run, number=run.number + 1)
         tag, record = str(run), str(run.record)
@@ -304,7 +300,7 @@ def _next_record(
             return None
 
 
-# removal
+# deletion
 
 
 def forget(
@@ -315,10 +311,9 @@ def forget(
     *,
     plan: ForgetPlan | None = None,
 ) -> Forgotten:
-    """Remove objects from the store, from what is on disk beside it, and from the remotes that can
-    be reached.
+    """Delete objects from the store, from files beside it, and from all reachable remotes.
 
-    `work` is the folder of WORKDIRs. Raises ProvError when another process writes to the store.
+    `work` is the folder of WORKDIRs. Raises ProvError if another process is writing to the store.
     """
     plan = plan or plan_forget(store, targets)
     result = Forgotten(deletions=list(plan.deletions), moves=list(plan.moves))
@@ -329,11 +324,11 @@ def forget(
     result.left += search_exports(store, targets)
     if targets.text and not (targets.objects or result.remotes or result.left):
         store.objects.release()
-        sweep(store.objects, thorough=True)  # objects of a killed process
+        sweep(store.objects, thorough=True)  # a killed process may have left objects
         _remove_traces(store, targets, work, result)
         raise NameUnknown(
             _not_found(store, targets),
-            hint="is it spelled as in the file? compressed text is not found",
+            hint="check the spelling; text in compressed files is not found",
         )
     _remove(store, targets, plan, work, result)
     _remove_traces(store, targets, work, result)
@@ -343,9 +338,9 @@ def forget(
 def _remove(
     store: Store, targets: Targets, plan: ForgetPlan, work: Path | None, result: Forgotten
 ) -> None:
-    """Remove directories, refs and objects."""
+    """Delete directories, refs and objects."""
     changed = [*(row.ref for row in plan.deletions), *(row.ref for row in plan.moves)]
-    # first: what a build finds in a WORKDIR is recorded again
+    # first, because a build records the content of WORKDIRs again
     result.workdirs = remove_workdirs(work, changed)
     _update(store, plan)
     result.pool_files = remove_pool_files(store, targets.objects)
@@ -353,9 +348,8 @@ def _remove(
     result.swept = sweep(store.objects, thorough=True)
     if result.swept.in_use:
         raise ProvError(
-            "its refs are gone, and its objects are still there: another process is writing to the"
-            " store",
-            hint="run the same again when no build is running",
+            "refs deleted, but not the objects: another process is writing to the store",
+            hint="run the command again when no build is running",
         )
     _remove_loose(store, targets.objects)
 
@@ -368,7 +362,7 @@ def _not_found(store: Store, targets: Targets) -> str:
 
 
 def _remove_traces(store: Store, targets: Targets, work: Path | None, result: Forgotten) -> None:
-    """Remove what is beside objects and refs, and report what is left."""
+    """Delete content outside objects and refs, and report what is left."""
     text = b"" if targets.keys else targets.text
     clear_caches(store, text)
     clear_logs(store, text)
@@ -376,7 +370,7 @@ def _remove_traces(store: Store, targets: Targets, work: Path | None, result: Fo
 
 
 def _update(store: Store, plan: ForgetPlan) -> None:
-    """Change all refs together."""
+    """Change all refs in one transaction."""
     if not plan.deletions and not plan.moves:
         return
     Pruned(store).add(plan.deletions, time.time())
@@ -388,17 +382,14 @@ def _update(store: Store, plan: ForgetPlan) -> None:
 
 
 def _remaining(store: Store, targets: Targets, work: Path | None) -> Iterator[str]:
-    """Yield where it still is on this machine, and why."""
+    """Yield the places on this machine that still have the content, with the reason."""
     count = sum(store.objects.exists(oid) for oid in targets.objects)
     if count:
-        yield (
-            f"{store.path}: {count} objects are held by refs that prov did not make, or in kept"
-            " packs"
-        )
+        yield f"{store.path}: {count} objects are in kept packs, or held by refs of other programs"
     elif targets.keys:
         yield from _in_other_tasks(store, targets)
     if (store.path / "damaged").exists():
-        yield f"{store.path / 'damaged'}: packs that `prov fsck --repair` put aside"
+        yield f"{store.path / 'damaged'}: damaged packs moved there by `prov fsck --repair`"
     if work is not None and not targets.keys:
         for folder in (work, work.parent / "deploy"):
             for path in files_with(folder, targets.text):
@@ -409,7 +400,7 @@ def _in_other_tasks(store: Store, targets: Targets) -> Iterator[str]:
     count = len(_containing(store, targets.text)[0])
     if count:
         files = "1 file" if count == 1 else f"{count} files"
-        yield f"{store.path}: {files} with that text, in runs of other tasks"
+        yield f"{store.path}: {files} with that text in runs of other tasks"
 
 
 def _remove_loose(store: Store, targets: Iterable[Oid]) -> None:

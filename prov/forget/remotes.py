@@ -1,7 +1,7 @@
-"""Search published results for what is to be removed, and remove them from remotes.
+"""Search published results for content to delete, and delete those results from remotes.
 
-Records in the store are read there, the others are fetched. One that cannot be fetched may hold it:
-that is reported.
+Records are read from the store if it has them, and fetched otherwise. Results that cannot be
+fetched may have the content and are reported.
 """
 
 from __future__ import annotations
@@ -31,43 +31,43 @@ from prov.transport.access import Access
 from prov.transport.address import without_password
 
 BATCH = 1 << 30
-"""Bytes of results, as they are on disk, that are fetched together to be searched."""
+"""Size in bytes on disk of the results fetched in one batch."""
 
 
 class Unreadable(Exception):
-    """An object is neither in the store nor in what was fetched."""
+    """An object is neither in the store nor in the fetched objects."""
 
 
 _UNREADABLE = (Unreadable, BadObject, ValueError, IndexError)
-"""Raised for an object that is missing, too large, or not what git writes."""
+"""Raised for an object that is missing, too large, or malformed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What is to be removed."""
+    """The content to delete."""
 
     objects: Collection[Oid]
     text: bytes = b""
     keys: frozenset[str] = frozenset()
-    """The text counts in results of these tasks alone; empty: of all."""
+    """Search the text only in results of these tasks; empty means all tasks."""
     clean: Collection[Oid] = ()
-    """Objects in the store that are known not to have the text."""
+    """Objects in the store known not to contain the text."""
 
 
 @dataclass(slots=True)
 class Search:
-    """Searches the results that a remote has."""
+    """Searches the results of a remote."""
 
     store: Store
     opened: AnyRemote
     targets: Targets
     unsearched: dict[Published, str] = field(default_factory=dict)
-    """Results that could not be searched, and why."""
+    """Result -> reason why it could not be searched."""
     _holding: dict[Published, bool] = field(default_factory=dict)
     _clean: set[Oid] = field(default_factory=set)
 
     def bad(self) -> list[Published]:
-        """Return the results that hold what is to be removed."""
+        """Return the results with content to delete."""
         tasks = [task for task, *_ in self.opened.index.tasks(refused=True)]
         new = [task for task in tasks if task not in self._holding]
         away = [task for task in new if not self._search(task, None)]
@@ -82,14 +82,12 @@ class Search:
             with self.opened.objects(commits, bases) as source:
                 for task in tasks:
                     if not self._search(task, source):
-                        self.unsearched[task] = "an object is missing or malformed there"
+                        self.unsearched[task] = "an object is missing or malformed"
         except ProvError as error:
             self.unsearched |= {task: str(error) for task in tasks if task not in self._holding}
 
     def _search(self, task: Published, source: Source | None) -> bool:
-        """Search a result in the store and in what was fetched; return whether all of it could be
-        read.
-        """
+        """Search a result in the store and in fetched objects; return False if it is unreadable."""
         keys = self.targets.keys
         by_text = bool(self.targets.text) and (not keys or task.key in keys)
         try:
@@ -103,7 +101,7 @@ class Search:
         return True
 
     def _line(self, oid: Oid, source: Source | None, *, by_text: bool) -> bool:
-        """Return whether a WORKDIR, one before it, or the record of one holds it."""
+        """Return whether a WORKDIR, a predecessor, or one of their records has the content."""
         pending, visited = [oid], set[Oid]()
         while pending:
             ancestor = pending.pop()
@@ -113,7 +111,7 @@ class Search:
             if ancestor in self.targets.objects:
                 return True
             commit = decode_commit(self._read(ancestor, source))
-            # earlier WORKDIRs are other tasks'
+            # earlier WORKDIRs belong to other tasks
             searched = by_text and (not self.targets.keys or ancestor == oid)
             if searched and self._tree(commit.tree, source):
                 return True
@@ -121,7 +119,7 @@ class Search:
         return False
 
     def keeps(self, workdir: Oid) -> bool:
-        """Return whether the WORKDIR of a result that stays may stay as well."""
+        """Return whether the WORKDIR of a remaining result may stay."""
         try:
             return not self._line(
                 workdir, None, by_text=bool(self.targets.text) and not self.targets.keys
@@ -155,7 +153,7 @@ class Search:
         return has_text(self._chunks(oid, source), self.targets.text)
 
     def _read(self, oid: Oid, source: Source | None) -> bytes:
-        """Return the content of a tree or a commit. Raises Unreadable and BadObject."""
+        """Return the content of a tree or a commit. Raises Unreadable or BadObject."""
         with contextlib.suppress(StoreError):
             return self.store.objects.read(oid)[1]
         limit = self.opened.remote.record_limit
@@ -165,7 +163,7 @@ class Search:
         return content[1]
 
     def _chunks(self, oid: Oid, source: Source | None) -> Iterator[bytes]:
-        """Return the content of a file, which may be large. Raises Unreadable."""
+        """Return the content of a file in chunks. Raises Unreadable."""
         with contextlib.suppress(StoreError):
             return self.store.objects.stream(oid)[2]
         content = source(oid) if source else None
@@ -175,7 +173,7 @@ class Search:
 
 
 def has_text(chunks: Iterator[bytes], text: bytes) -> bool:
-    """Return whether a file, in chunks, holds a text."""
+    """Return whether a file, in chunks, contains a text."""
     if not text:
         return False
     end = b""
@@ -188,7 +186,7 @@ def has_text(chunks: Iterator[bytes], text: bytes) -> bool:
 
 
 def tree_has_text(data: bytes, text: bytes) -> bool:
-    """Return whether a folder holds a name with a text."""
+    """Return whether a folder has an entry whose name contains a text."""
     return bool(text) and text in data and any(text in entry.name for entry in decode_tree(data))
 
 
@@ -214,9 +212,10 @@ def forget_at(
     *,
     dry_run: bool = False,
 ) -> int:
-    """Remove results from a remote; return how many are, or with `dry_run` would be, removed.
+    """Delete results from a remote, and return their number.
 
-    `left` receives where it may still be, and why.
+    With `dry_run`, only count them. Appends to `left` the places that may still have the content,
+    with the reason.
     """
     where = f"{remote.name} ({without_password(remote.url)})"
     try:
@@ -228,12 +227,12 @@ def forget_at(
             count = len(search.unsearched)
             why = next(iter(search.unsearched.values()))
             results = "1 result" if count == 1 else f"{count} results"
-            left.append(f"{where}: {results} not here, and not searched: {why}")
+            left.append(f"{where}: cannot search {results}: {why}")
         if dry_run:
             return len(bad)
         if not isinstance(opened, GitRemote):
             if bad:
-                left.append(f"{where}: plain files; delete the folder there, and export again")
+                left.append(f"{where}: plain files; delete that folder and export again")
             return 0
         shrunk = shrink(opened, search.bad, keeps_workdir=search.keeps)
         _report_branches(opened, left, where)
@@ -242,7 +241,7 @@ def forget_at(
         return 0
     if shrunk.removed and not free(opened, prune="now"):
         left.append(
-            f"{where}: no branch holds it, and the server keeps it until it collects garbage"
+            f"{where}: deleted from all branches, but kept until the server collects garbage"
         )
     return len(shrunk.removed)
 
@@ -252,22 +251,22 @@ def _report_branches(opened: GitRemote, left: list[str], where: str) -> None:
         holding = Incoming(opened, scratch).holding()
     if holding:
         left.append(
-            f"{where}: {', '.join(holding)} of a push under way or broken off may hold it; try"
+            f"{where}: {', '.join(holding)} of a running or interrupted push may have it; try"
             " again in a day"
         )
 
 
 def search_exports(store: Store, targets: Targets) -> list[str]:
-    """Return a line for each folder, written by `prov export`, that holds what is to be removed."""
+    """Return a line for each folder of `prov export` with content to delete."""
     lines = []
     for folder in exported_folders(store) if targets.text else []:
         try:
             bad = _export_holds(folder, targets)
         except (ProvError, OSError) as error:
-            lines.append(f"{folder}: exported files that can't be searched: {error}")
+            lines.append(f"{folder}: cannot search exported files: {error}")
             continue
         if bad:
-            lines.append(f"{folder}: exported files; delete the folder, and export again")
+            lines.append(f"{folder}: exported files; delete the folder and export again")
     return lines
 
 

@@ -1,8 +1,8 @@
-"""Find what holds an object to remove, and write the histories of directories without it.
+"""Find holders of objects to delete, and rewrite the histories of directories without them.
 
-The runs of a directory share one line of history: each commit's first parent is the directory
-before. Removing a run must not remove the later ones, so these are written again without it: same
-tree, same record, same date, and as the first parent the nearest earlier commit that stays.
+The runs of a directory share one history: the first parent of each commit is the directory's
+previous state. If a run is deleted, the later ones are rewritten without it. They keep tree, record
+and date, and their first parent becomes the nearest remaining ancestor.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from prov.store.repository import Store
 
 @dataclass(slots=True)
 class Holders:
-    """Finds what holds one of some objects; every tree and commit is read once."""
+    """Finds holders of the target objects, and reads every tree and commit once."""
 
     store: Store
     targets: Collection[Oid]
@@ -26,7 +26,7 @@ class Holders:
     _descends: dict[Oid, bool] = field(default_factory=dict)
 
     def tree(self, oid: Oid) -> bool:
-        """Return whether a tree is, or holds, one of them."""
+        """Return whether a tree is a target or contains one."""
         holds = self._trees.get(oid)
         if holds is None:
             entries = self.store.objects.tree(oid) if oid not in self.targets else []
@@ -40,9 +40,7 @@ class Holders:
         return entry.mode == MODE_DIRECTORY and self.tree(entry.oid)
 
     def commit_itself(self, oid: Oid) -> bool:
-        """Return whether a commit is one of them, or its tree or its record holds one, whatever its
-        history holds.
-        """
+        """Return whether a commit is a target, or its tree or record has one; skip its history."""
         if oid in self.targets:
             return True
         commit = self.store.objects.commit(oid)
@@ -51,7 +49,7 @@ class Holders:
         )
 
     def commit(self, oid: Oid) -> bool:
-        """Return whether a commit, or one that it descends from, holds one of them."""
+        """Return whether a commit or one of its first-parent ancestors contains a target."""
         line = []
         while oid not in self._descends:
             line.append(oid)
@@ -67,7 +65,7 @@ class Holders:
 
 @dataclass(slots=True)
 class Rewriter:
-    """Writes lines of history again, without the commits that hold what is to be removed."""
+    """Rewrites histories without commits that contain targets."""
 
     store: Store
     writer: ObjectWriter
@@ -75,10 +73,10 @@ class Rewriter:
     _new: dict[Oid, Oid | None] = field(default_factory=dict)
 
     def without(self, oid: Oid) -> Oid | None:
-        """Return the commit that replaces one, None if there is none.
+        """Return the replacement of a commit, None if there is none.
 
-        That is the commit itself, or a copy with another history; for a removed one, the nearest
-        earlier that stays.
+        The replacement is the commit itself, or a copy with a rewritten history. A deleted commit
+        is replaced by its nearest remaining ancestor.
         """
         line = []
         ancestor: Oid | None = oid

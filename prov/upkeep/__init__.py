@@ -1,1 +1,1 @@
-"""Upkeep of a store: retention rules, garbage collection, and work in the background."""
+"""Upkeep of a store: retention rules, garbage collection, and background maintenance."""

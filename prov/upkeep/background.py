@@ -1,7 +1,7 @@
-"""Upkeep of a store behind a build: join packs and, if prov.toml says so, collect what is old.
+"""Maintain a store after a build: join packs and, if prov.toml enables it, delete old results.
 
-A detached process does it, with low priority and a time limit. What it cannot finish is done by the
-next one, and a kill loses nothing.
+The work runs in a detached process with low priority and a time limit. The next process does what
+it could not finish, and a kill loses nothing.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from prov.upkeep.rules import Rules
 from prov.worktree.pool import POOLS
 
 SECONDS = 600
-"""After which it ends, finished or not."""
+"""Time limit of the process."""
 WHOLE = 1 << 40
 PATIENCE = 30.0
-"""Seconds to wait for processes that write, before unreachable objects are deleted."""
+"""Seconds to wait for writing processes before unreachable objects are deleted."""
 EVERY = 86_400.0
 """Seconds between two collections."""
 POOL_AGE = 86_400.0
-"""Seconds for which a pool's file stays although nothing is linked to it."""
+"""Seconds to keep an unlinked file of a pool."""
 
 
 def start_upkeep(store: Store, rules: Rules | None) -> bool:
-    """Start what is due in the background; return whether anything is.
+    """Start due work in the background, and return whether any was due.
 
-    `rules` are those of a collection; None if builds do not collect.
+    `rules` are the rules of a collection, None if builds do not collect.
     """
     due = rules is not None and _is_due(store)
     if not due and not store.objects.many_packs():
@@ -56,15 +56,16 @@ def collect(store: Store, rules: Rules) -> None:
 
 
 def clear_pools(store: Store) -> tuple[int, int]:
-    """Remove pool files that nothing was linked to for a day; return how many, and their bytes."""
+    """Delete pool files that have been unlinked for a day; return their number and bytes."""
     old = time.time() - POOL_AGE
     removed = [remove_unlinked(store.cache / name, older_than=old) for name in POOLS]
     return sum(count for count, _ in removed), sum(size for _, size in removed)
 
 
 def clear_aside(builddir: Path) -> tuple[int, list[OSError]]:
-    """Remove what builds moved out of WORKDIRs; return how many files and folders that was, and the
-    errors of those that stay.
+    """Delete files that builds moved out of WORKDIRs.
+
+    Returns the number of deleted files and folders, and the errors.
     """
     removed, errors = 0, []
     for path in sorted((builddir / ASIDE).glob("*/*")):
@@ -74,7 +75,7 @@ def clear_aside(builddir: Path) -> tuple[int, list[OSError]]:
         except OSError as error:
             errors.append(error)
     for folder in (*(builddir / ASIDE).glob("*"), builddir / ASIDE):
-        with contextlib.suppress(OSError):  # it is not empty, or not there
+        with contextlib.suppress(OSError):  # not empty, or missing
             folder.rmdir()
     return removed, errors
 
@@ -99,7 +100,7 @@ def _run(store: Store, rules: Rules | None) -> None:
         contextlib.suppress(ProvError, OSError),
         try_locked(own.cache / "locks" / "upkeep") as alone,
     ):
-        if alone:  # what cannot be done now is tried by the next process
+        if alone:  # otherwise another process is at it
             own.objects.consolidate(most=WHOLE)
             if rules is not None:
                 collect(own, rules)

@@ -1,8 +1,8 @@
-"""Collect: read what a store has, choose by the rules, and delete refs together.
+"""Collect garbage: read a store's refs and builds, choose by the rules, and delete refs.
 
-A run's tag is deleted only if that frees its WORKDIR, which a later run that is kept may have in
-its history. Runs of `prov run` and `prov capture` share one history for each directory, and so
-stay. Every deletion is logged first.
+The tag of a run is deleted only if that frees its WORKDIR: a later run that stays may have the
+WORKDIR in its history. The runs of `prov run` and `prov capture` share one history per directory,
+so they stay. Each deletion is logged before it happens.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _ID = re.compile("[0-9a-f]{40}")
 
 
 def plan_gc(store: Store, rules: Rules, *, now: float | None = None) -> list[Deletion]:
-    """Return what to delete by these rules, sorted by ref."""
+    """Return the refs to delete by these rules, sorted."""
     planner = _CollectionPlanner.of(store, time.time() if now is None else now)
     deletions = planner.by_age(rules, RuleNames.of(rules))
     return deletions if rules.size is None else planner.by_size(rules, rules.size, deletions)
@@ -65,20 +65,20 @@ class _CollectionPlanner:
     refs: Mapping[str, Oid]
     inventory: Inventory
     is_written: bool
-    """Another process writes to the store, perhaps a build."""
+    """Whether another process, perhaps a build, is writing to the store."""
     now: float
 
     @staticmethod
     def of(store: Store, now: float) -> _CollectionPlanner:
-        # In this order: a build that made one of these refs still runs, or is in the history that
-        # is read later.
+        # List refs first: a build that wrote one of them is either still running or in the history
+        # read below.
         refs = store.refs.list(REFS)
         inventory = Inventory.of(refs, lambda oid: _seconds(store, oid))
         with try_locked(store.objects.lease) as alone:
             return _CollectionPlanner(store, refs, inventory, not alone, now)
 
     def by_age(self, rules: Rules, names: RuleNames) -> list[Deletion]:
-        """Return what to delete by builds, days and WORKDIRs."""
+        """Return the deletions by builds, days and WORKDIRs."""
         kept = _kept_by_builds(self.store, rules, self.now)
         kept.add_unlisted(self.inventory)
         if self.is_written:
@@ -89,8 +89,9 @@ class _CollectionPlanner:
         return sorted(self._that_free(deletions), key=lambda deletion: deletion.ref)
 
     def by_size(self, rules: Rules, size: int, deletions: list[Deletion]) -> list[Deletion]:
-        """Return what to delete so that the rest fits: fewer and fewer builds are kept, the last
-        one always. `deletions` are those by age.
+        """Return the deletions after which the rest fits; `deletions` are those by age.
+
+        It keeps as many builds as fit, and always the last one.
         """
         sizes = packed_sizes(self.store.objects)
 
@@ -102,7 +103,7 @@ class _CollectionPlanner:
         fewest = replace(rules, builds=1, days=0.0, workdirs=0)
         best: list[Deletion] | None = None
         low, high = 1, rules.builds + 1
-        while low < high:  # how many builds' outputs can stay
+        while low < high:  # find the number of builds whose outputs can stay
             middle = (low + high) // 2
             fewer = replace(fewest, builds=middle, workdirs=min(middle, rules.workdirs))
             trial = self.by_age(fewer, BY_SIZE)
@@ -113,7 +114,7 @@ class _CollectionPlanner:
         return best if best is not None else self.by_age(fewest, BY_SIZE)
 
     def _that_free(self, deletions: list[Deletion]) -> list[Deletion]:
-        """Return deletions without the tags of runs in the history of a ref that stays."""
+        """Return the deletions without tags of runs in the history of a remaining ref."""
         tags = [deletion for deletion in deletions if deletion.ref.startswith(TAGS)]
         if not tags:
             return deletions
@@ -126,12 +127,12 @@ class _CollectionPlanner:
         return list(without_gaps(freeing, staying))
 
     def _toolchains(self, outputs: Iterable[OutputRef], rule: str) -> Iterator[Deletion]:
-        """Yield the deletions of toolchains that no output which stays was made with."""
+        """Yield the deletions of toolchains that no remaining output was built with."""
         refs = {name: oid for name, oid in self.refs.items() if name.startswith(TOOLCHAINS)}
         if len(refs) < 2:
             return
         used = set(_used_toolchains(self.store, outputs))
-        # plans use these, even if no output that stays was made with them
+        # plans use these, even if no remaining output was built with them
         used |= {
             str(ToolchainRef(TreeId(tree))) for tree in Toolchains(self.store, "").remembered()
         }
@@ -141,7 +142,7 @@ class _CollectionPlanner:
 
 
 def _kept_by_builds(store: Store, rules: Rules, now: float) -> KeptResults:
-    """Return what the history of builds keeps."""
+    """Return the results that the history of builds keeps."""
     kept = KeptResults()
     pinned = {*store.refs.list(LABELS).values(), *store.refs.list(PINS).values()}
     visited: set[tuple[str, Oid, Extent]] = set()
@@ -150,7 +151,7 @@ def _kept_by_builds(store: Store, rules: Rules, now: float) -> KeptResults:
         seconds = _seconds(store, build.commit)
         extent = extent_of(position, seconds, rules, now, pinned=build.commit in pinned)
         for recipe, oid in build.listed():
-            # most builds share most lists with the one before
+            # most builds share most lists with their predecessor
             if (recipe, oid, extent) not in visited:
                 visited.add((recipe, oid, extent))
                 _keep_lines(kept, build, recipe, extent)
@@ -194,12 +195,12 @@ def _seconds(store: Store, oid: Oid) -> int:
 
 
 def _records(store: Store, deletions: Iterable[Deletion]) -> list[Oid]:
-    """Return the records that stay when these refs are deleted."""
+    """Return the records that remain after these deletions."""
     return [record_of(store.objects, row.oid) for row in deletions if row.record]
 
 
 def held_after(store: Store, deletions: Iterable[Deletion]) -> set[Oid]:
-    """Return the ids of all objects that refs hold when these refs are deleted."""
+    """Return the ids of all objects that refs hold after these deletions."""
     deletions = list(deletions)
     refs = store.refs.list(REFS)
     for deletion in deletions:
@@ -208,9 +209,9 @@ def held_after(store: Store, deletions: Iterable[Deletion]) -> set[Oid]:
 
 
 def prune(store: Store, deletions: list[Deletion], *, now: float | None = None) -> None:
-    """Delete these refs in one transaction, which creates the refs of records that stay.
+    """Delete refs in one transaction, which also creates the refs of remaining records.
 
-    Raises RefConflict, and deletes none, if one of them changed.
+    Raises RefConflict, and deletes nothing, if one of them changed.
     """
     if not deletions:
         return
@@ -224,10 +225,10 @@ def prune(store: Store, deletions: list[Deletion], *, now: float | None = None) 
 
 
 def remove_unlinked(folder: Path, *, older_than: float) -> tuple[int, int]:
-    """Remove a pool's files that nothing is linked to; return how many, and their bytes.
+    """Delete a pool's files without links; return their number and bytes.
 
-    The store can make them again. Those written or linked since `older_than` (seconds since the
-    epoch) stay.
+    Files written or linked since `older_than` (seconds since the epoch) stay. The store can make
+    the others again.
     """
     count = size = 0
     for path in folder.glob("??/*"):

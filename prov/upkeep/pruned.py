@@ -1,4 +1,4 @@
-"""The log of deleted refs: when, by which rule, and which ref."""
+"""The log of deleted refs: time, rule and ref."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from prov.store.repository import Store
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """A ref to delete, and the rule that says so."""
+    """A ref to delete, and the rule that requires it."""
 
     ref: str
     oid: Oid
     rule: str
     record: str = ""
-    """The ref under which the run's record stays."""
+    """The ref of the run's record, if the record remains."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """The file `pruned` of a store: a line for each deletion, of time, rule and ref."""
+    """The file `pruned` of a store, with a line of time, rule and ref for each deletion."""
 
     store: Store
     most: int = 32 << 20
-    """Bytes; the older half is dropped when there are more."""
+    """Maximum size in bytes. A larger file loses its older half."""
 
     @property
     def path(self) -> Path:
         return self.store.path / "pruned"
 
     def add(self, deletions: Iterable[Deletion], now: float) -> None:
-        """Append, durably, before anything is deleted: a line without a deletion does no harm."""
+        """Append lines durably, before refs are deleted. A line without a deletion is harmless."""
         if self.path.exists() and self.path.stat().st_size > self.most:
             lines = self.path.read_bytes().splitlines(keepends=True)
             replace_file(self.path, b"".join(lines[len(lines) // 2 :]))
@@ -50,9 +50,7 @@ class Pruned:
         sync_directory(self.path.parent)
 
     def find(self, ref: str) -> tuple[int, str] | None:
-        """Return when, in seconds since the epoch, and by which rule a ref was last deleted; None
-        if it was not.
-        """
+        """Return the time (seconds since the epoch) and rule of a ref's last deletion, or None."""
         if not self.path.exists():
             return None
         end = f"\t{ref}".encode()
@@ -60,14 +58,14 @@ class Pruned:
             rows = [line.split(b"\t") for line in stream if line.rstrip(b"\n").endswith(end)]
         if not rows:
             return None
-        # a crash may have left a part of a line before the time
+        # a crash may have left a partial line before the time
         seconds = re.search(rb"\d{0,12}$", rows[-1][0])
         if seconds is None:
             return None
         return int(seconds[0] or 0), rows[-1][1].decode("utf-8", "replace")
 
     def refs(self) -> set[str]:
-        """Return all refs that were deleted."""
+        """Return all deleted refs."""
         if not self.path.exists():
             return set()
         return {line.rpartition("\t")[2] for line in self.path.read_text().splitlines()}

@@ -1,8 +1,8 @@
-"""Choose what a collection deletes: a pure function of a store's refs and its builds.
+"""Choose the deletions of a collection: a pure function of a store's refs and its builds.
 
-Of the builds that are kept, outputs stay, and with each its record, so that questions about it can
-be answered; of the last few, WORKDIRs stay as well. A WORKDIR takes most of the space and is needed
-when something broke lately; an output saves a build for months.
+For each kept build, the outputs and their records stay, which is enough to answer questions about
+it. For the last few builds, the WORKDIRs stay too. A WORKDIR takes most of the space and is useful
+to debug a recent failure; an output saves rebuilds for months.
 """
 
 from __future__ import annotations
@@ -28,30 +28,33 @@ from prov.upkeep.rules import Rules
 
 
 class Extent(NamedTuple):
-    """How much of a build is kept."""
+    """The parts of a build to keep."""
 
     outputs: bool
     workdirs: bool
 
 
 def extent_of(position: int, seconds: int, rules: Rules, now: float, *, pinned: bool) -> Extent:
-    """Return how much of a build is kept: the newest has position 0, and began at `seconds`."""
+    """Return the parts of a build to keep.
+
+    The newest build has position 0. `seconds` is the build's start time.
+    """
     if pinned or seconds >= rules.young_from(now):
         return Extent(True, True)
     return Extent(position < rules.builds, position < rules.workdirs)
 
 
 class RecordedRun(NamedTuple):
-    """A ref of a run, or of the record that stands for one."""
+    """A ref of a run, or of the record in its place."""
 
     number: int
     ref: RunRef | RecordRef
     oid: Oid
     seconds: int
-    """When it ran, since the epoch."""
+    """Time of the run, in seconds since the epoch."""
 
     def deletion(self, rule: str, *, keeps_record: bool = False) -> Deletion:
-        """Return the deletion of the ref, with or without the run's record."""
+        """Return the deletion of the ref, optionally keeping the run's record."""
         record = str(self.ref.record) if keeps_record and isinstance(self.ref, RunRef) else ""
         return Deletion(str(self.ref), self.oid, rule, record)
 
@@ -61,15 +64,15 @@ class Inventory:
     """The refs that a collection may delete."""
 
     series: dict[RunRef, list[RecordedRun]] = field(default_factory=dict)
-    """The first tag of a task hash -> all its runs and records, by number."""
+    """First tag of a task hash -> all its runs and records, by number."""
     outputs: dict[str, Oid] = field(default_factory=dict)
     """Refs of outputs, by task hash or static key."""
     outside: dict[str, tuple[Oid, int]] = field(default_factory=dict)
-    """States of WORKDIRs that no task made, and their times in seconds."""
+    """WORKDIR states made outside any task, and their times in seconds."""
 
     @staticmethod
     def of(refs: Mapping[str, Oid], seconds: Callable[[Oid], int]) -> Inventory:
-        """Sort a store's refs; `seconds` returns the time of a commit."""
+        """Return a store's refs by kind; `seconds` returns the time of a commit."""
         inventory = Inventory()
         for name, oid in refs.items():
             if name.startswith((OUTPUTS, STATICS)):
@@ -89,7 +92,7 @@ class Inventory:
             self.series.setdefault(series_of(ref), []).append(run)
 
     def recent(self, young_from: float) -> set[OutputRef]:
-        """Return the outputs of which a run, failed or not, is young."""
+        """Return the outputs with a recent run, failed or not."""
         return {
             output_of(series)
             for series, runs in self.series.items()
@@ -98,31 +101,31 @@ class Inventory:
 
 
 def series_of(ref: RunRef | RecordRef) -> RunRef:
-    """Return the first tag of the runs that a ref is numbered with."""
+    """Return the first tag of a ref's series."""
     tag = ref.run if isinstance(ref, RecordRef) else ref
     return replace(tag, number=1)
 
 
 def output_of(ref: RunRef) -> OutputRef:
-    """Return the ref of the output of a task hash."""
+    """Return the output ref of a task hash."""
     return OutputRef(ref.key, ref.task_hash)
 
 
 @dataclass(slots=True)
 class KeptResults:
-    """The results that stay, by the refs that would name them."""
+    """The results that stay, by their refs."""
 
     outputs: set[OutputRef] = field(default_factory=set)
-    """With a record each."""
+    """Each with a record."""
     runs: set[RunRef] = field(default_factory=set)
-    """With their WORKDIRs."""
+    """Each with its WORKDIR."""
     failed: set[RunRef] = field(default_factory=set)
     """All failed runs of a task hash, by their first tag."""
     listed: set[TaskKey] = field(default_factory=set)
-    """Tasks that any build names."""
+    """Tasks in the list of any build."""
 
     def add_unlisted(self, inventory: Inventory) -> None:
-        """Keep the newest run of each task that no build names, as `prov run` leaves them."""
+        """Keep the newest run of each task that no build lists, such as runs of `prov run`."""
         newest: dict[TaskKey, tuple[int, int, TaskHash]] = {}
         for series, runs in inventory.series.items():
             if not series.failed and series.key not in self.listed:
@@ -133,7 +136,7 @@ class KeptResults:
             self.runs.add(RunRef(key, task_hash, number))
 
     def add_newest(self, inventory: Inventory) -> None:
-        """Keep the outputs of each task's newest runs, which a running build lists when it ends."""
+        """Keep the outputs of each task's newest runs, which a running build lists at its end."""
         newest: dict[TaskKey, int] = {}
         last_of: dict[RunRef, int] = {}
         for series, runs in inventory.series.items():
@@ -147,7 +150,7 @@ class KeptResults:
 
 @dataclass(frozen=True, slots=True)
 class RuleNames:
-    """The rules by which something is deleted, as the log and `prov gc` show them."""
+    """The names of the rules, as printed in the log and by `prov gc`."""
 
     builds: str
     days: str
@@ -166,7 +169,7 @@ BY_SIZE = RuleNames("size", "size", "size")
 def choose(
     inventory: Inventory, kept: KeptResults, rules: Rules, names: RuleNames, now: float
 ) -> list[Deletion]:
-    """Return which refs of runs, records, outputs and WORKDIRs to delete by some rules."""
+    """Return the refs of runs, records, outputs and WORKDIRs to delete by some rules."""
     young_from = rules.young_from(now)
     chooser = _Chooser(inventory, kept, inventory.recent(young_from), names, young_from)
     return [*chooser.outside(), *chooser.runs(), *chooser.outputs()]
@@ -184,7 +187,7 @@ class _Chooser:
         return output in self.kept.outputs or output in self.recent
 
     def outside(self) -> Iterator[Deletion]:
-        """Yield the deletions of states of WORKDIRs that no task made."""
+        """Yield the deletions of WORKDIR states made outside any task."""
         for name, (oid, seconds) in self.inventory.outside.items():
             if seconds < self.young_from:
                 yield Deletion(name, oid, self.names.days)
@@ -199,8 +202,9 @@ class _Chooser:
                     yield run.deletion(self.names.workdirs)
 
     def _successful(self, series: RunRef, runs: list[RecordedRun]) -> Iterator[Deletion]:
-        """Yield the deletions of runs of one task hash: of the lowest numbers, so that the last
-        number stays known.
+        """Yield the deletions of runs of one task hash.
+
+        They start at the lowest number, so that the last number stays known.
         """
         stays = self.stays(output_of(series))
         for run in runs:
@@ -213,7 +217,7 @@ class _Chooser:
                 yield run.deletion(self.names.workdirs, keeps_record=stays)
 
     def outputs(self) -> Iterator[Deletion]:
-        """Yield the deletions of refs of outputs that no task hash which stays has."""
+        """Yield the deletions of refs to outputs that no remaining task hash has."""
         outputs = self.inventory.outputs
         task_hashes = (*self.kept.outputs, *self.recent)
         staying = {outputs.get(str(output)) for output in task_hashes}
@@ -223,8 +227,9 @@ class _Chooser:
 
 
 def without_gaps(deletions: Iterable[Deletion], staying: Iterable[str]) -> Iterator[Deletion]:
-    """Yield deletions so that the numbers of a task hash have no gap below a run that stays: in
-    its place the run's record does.
+    """Yield the deletions, with records in place of runs numbered below a remaining run.
+
+    Without these records, the numbers of the task hash would have a gap.
     """
     highest: dict[RunRef, int] = {}
     for name in staying:

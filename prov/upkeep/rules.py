@@ -1,4 +1,4 @@
-"""The rules of a collection: `[gc]` in prov.toml."""
+"""The retention rules: `[gc]` in prov.toml."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is kept.
+    """Retention rules.
 
-    Builds with a label or a pin, and of each task what was built last, are kept always.
+    Builds with a label or a pin, and the last result of each task, are always kept.
     """
 
     builds: int = 20
-    """The outputs of so many builds."""
+    """Keep the outputs of the last N builds."""
     days: float = 30.0
-    """Everything that is younger."""
+    """Keep everything newer than N days."""
     workdirs: int = 5
-    """The WORKDIRs of so many builds, beyond what is young."""
+    """Keep the WORKDIRs of the last N builds, in addition to those kept by `days`."""
     size: int | None = None
-    """Bytes that the store's objects may take; the least recently used outputs are deleted first,
-    young or not.
+    """Maximum size of the store's objects in bytes, or None.
+
+    The least recently used outputs are deleted first, regardless of `days`.
     """
 
     def young_from(self, now: float) -> float:
-        """Return the time, in seconds since the epoch, from which on everything is kept."""
+        """Return the time, in seconds since the epoch, since which everything is kept."""
         return now - self.days * DAY
 
 
 def rules_from(settings: Mapping[str, Any], origin: str) -> tuple[Rules, bool]:
-    """Return the rules of prov.toml's `[gc]`, and whether builds collect by them.
+    """Return the rules in prov.toml's `[gc]`, and whether builds collect automatically.
 
     Raises RecipeError.
     """

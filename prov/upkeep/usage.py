@@ -1,9 +1,9 @@
-"""Where the bytes of a store are: by recipe, task, kind or build, and what is shared.
+"""Report the disk usage of a store by recipe, task, kind or build.
 
-Bytes are those in the packs, compressed. An object that two recipes' refs hold is nobody's own: it
-is counted as shared. By kind, one that an output holds is the output's, and what a WORKDIR has
-beyond that is the WORKDIR's: that much is freed when it goes. By build, an object is counted where
-it first came up.
+Sizes are compressed bytes in packs. By recipe and task, an object that several of them hold counts
+as shared. By kind, an object in an output counts as output, and only the remaining objects of a
+WORKDIR count as WORKDIR: this is the space that deleting WORKDIRs frees. By build, an object counts
+for the first build that has it.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ from prov.store.sweep import packed_sizes
 
 By = Literal["recipe", "task", "kind", "build"]
 SHARED = "shared"
-NOBODY = "held by no ref"
+UNHELD = "held by no ref"
 DEPLOY_REFS = (DEPLOYED, DEPLOYING)
 KINDS = ("host tools", "outputs", "records", "WORKDIRs", "builds", "other")
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one recipe, task, kind or build takes: how many objects are its own, and their bytes."""
+    """Objects of one recipe, task, kind or build: their number and size in bytes."""
 
     name: str
     objects: int
@@ -60,9 +60,9 @@ class Usage:
 
 
 def usage(store: Store, by: By) -> list[Usage]:
-    """Return rows, the largest first (builds: the newest first).
+    """Return usage rows, the largest first (by build: the newest first).
 
-    The last rows are those of objects that are shared, and of those that no ref holds.
+    The last rows are those of shared objects and of objects that no ref holds.
     """
     count = _Count(store, packed_sizes(store.objects))
     if by == "build":
@@ -78,12 +78,12 @@ def usage(store: Store, by: By) -> list[Usage]:
 
 
 def _add_owners(count: _Count, store: Store, by: By) -> None:
-    """Count what each ref holds for the recipe or task that it belongs to."""
+    """Count the objects of each ref for its recipe or task."""
     refs = store.refs.list(REFS)
     deployed = [refs.pop(name) for name in DEPLOY_REFS if name in refs]
     for name, oid in refs.items():
         count.add(owner_of(name, by), oid)
-    # last, since what a recipe's outputs hold is the recipe's
+    # last, because objects in a recipe's outputs count for the recipe
     for oid in deployed:
         count.add("deploy directory", oid, first=True)
 
@@ -94,8 +94,9 @@ class _Count:
         self.owners: dict[Oid, str] = {}
 
     def add(self, name: str, oid: Oid, *, first: bool = False) -> None:
-        """Count all that an object holds for a name: `first` come, first served, or else as
-        shared.
+        """Count all objects below an object for a name.
+
+        An object counted before keeps its name with `first`, and otherwise becomes shared.
         """
         pending = [(oid, True)]
         while pending:
@@ -108,7 +109,7 @@ class _Count:
                 pending += self._below(current)
 
     def _below(self, oid: Oid) -> Iterator[tuple[Oid, bool]]:
-        """Yield what a commit or tree holds, and whether that holds more."""
+        """Yield the objects in a commit or tree, and whether each may hold more objects."""
         kind, _ = self.objects.read(oid)
         if kind == "commit":
             commit = self.objects.commit(oid)
@@ -122,23 +123,23 @@ class _Count:
         """Return a row for each owner: the last counted first, or the largest first."""
         totals: dict[str, tuple[int, int]] = {}
         for oid, size in self.sizes.items():
-            owner = self.owners.get(oid, NOBODY)
+            owner = self.owners.get(oid, UNHELD)
             objects, total = totals.get(owner, (0, 0))
             totals[owner] = (objects + 1, total + size)
         rows = [Usage(name, objects, total) for name, (objects, total) in totals.items()]
-        own = [row for row in rows if row.name not in (SHARED, NOBODY)]
+        own = [row for row in rows if row.name not in (SHARED, UNHELD)]
         if in_order:
             in_order_of_count = dict.fromkeys(self.owners.values())
             places = {name: number for number, name in enumerate(in_order_of_count)}
             own.sort(key=lambda row: -places[row.name])
         else:
             own.sort(key=lambda row: -row.size)
-        others = [row for name in (SHARED, NOBODY) for row in rows if row.name == name]
+        others = [row for name in (SHARED, UNHELD) for row in rows if row.name == name]
         return own + others
 
 
 def owner_of(name: str, by: By) -> str:
-    """Return the recipe or task that a ref belongs to, or a word for what belongs to none."""
+    """Return the recipe or task of a ref, or a word for refs of neither."""
     match parse_ref(name):
         case ToolchainRef():
             return "host tools"
@@ -173,7 +174,7 @@ def _by_kind(store: Store) -> Iterator[tuple[str, Oid]]:
 
 
 def _of_build(store: Store, build: BuildList) -> Iterator[Oid]:
-    """Yield the build, and the outputs and runs that are there of its tasks."""
+    """Yield the commit of a build, and the existing outputs and runs of its tasks."""
     for recipe in build.recipes():
         for key, line in build.lines(recipe).items():
             run = RunRef(key, line.task_hash, line.run)

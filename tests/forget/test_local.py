@@ -1,4 +1,4 @@
-"""What is removed from beside a store's objects."""
+"""Deletions outside a store's objects."""
 
 from __future__ import annotations
 

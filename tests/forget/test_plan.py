@@ -1,6 +1,4 @@
-"""What is forgotten, what stays, and that the store is whole afterwards; gc of the same
-histories.
-"""
+"""Forget and collections: what they delete and keep, with an intact store afterwards."""
 
 from __future__ import annotations
 
@@ -49,7 +47,7 @@ class Captured(Project):
         self.prov("run", "-C", folder, "--as", key, "--", "sh", "-c", script, code=code)
 
     def tasks(self) -> set[str]:
-        """Return the tasks of which a run is recorded."""
+        """Return the tasks with a recorded run."""
         rows = self.git("for-each-ref", "--format=%(refname)", "refs/tags").split()
         return {
             ":".join(row.removeprefix("refs/tags/").removeprefix("failed/").split("/")[:2])
@@ -57,7 +55,7 @@ class Captured(Project):
         }
 
     def holds(self, text: str) -> bool:
-        """Return whether anything in the store's folder holds a text, packed or not."""
+        """Return whether any file in the store's folder contains a text, even in packs."""
         command = [
             "git",
             f"--git-dir={self.root / '.prov'}",
@@ -98,7 +96,7 @@ def test_later_runs_of_a_directory_stay(runs: Captured) -> None:
     runs.is_whole()
 
 
-def test_the_last_run_of_a_directory_goes_alone(runs: Captured) -> None:
+def test_only_the_last_run_of_a_directory_is_deleted(runs: Captured) -> None:
     for number in range(3):
         runs.run(f"step:n{number}", f"echo {number} > file")
     runs.prov("forget", "step:n2")
@@ -108,8 +106,8 @@ def test_the_last_run_of_a_directory_goes_alone(runs: Captured) -> None:
     runs.is_whole()
 
 
-def test_a_text_goes_from_the_runs_that_hold_it(runs: Captured) -> None:
-    """Runs before it, and those after it was removed, stay."""
+def test_a_text_is_deleted_from_the_runs_that_contain_it(runs: Captured) -> None:
+    """Runs before it was added and after it was removed stay."""
     runs.run("step:before", "echo 1 > file")
     runs.run("step:leaks", f"echo {SECRET} > password")
     runs.run("step:still", "echo 2 > file")
@@ -148,7 +146,7 @@ def test_a_task_and_a_text_narrow_each_other(runs: Captured) -> None:
 
 
 def test_the_numbers_of_runs_have_no_gap(runs: Captured) -> None:
-    """A run that comes after one that goes keeps its number."""
+    """A run after a deleted one keeps its number."""
     for _ in range(3):
         runs.run("step:same", "true")
     tags = runs.git("for-each-ref", "--format=%(refname:strip=2)", "refs/tags/step").split()
@@ -160,7 +158,7 @@ def test_the_numbers_of_runs_have_no_gap(runs: Captured) -> None:
 
 
 def test_what_git_remembers_is_forgotten(runs: Captured) -> None:
-    """Reflogs, ORIG_HEAD, FETCH_HEAD, caches, and what killed processes left."""
+    """Reflogs, ORIG_HEAD, FETCH_HEAD, caches, and leftovers of killed processes."""
     runs.run("step:leaks", f"echo {SECRET} > password")
     store = runs.root / ".prov"
     commit = runs.git("rev-parse", runs.tag("step:leaks")).strip()
@@ -218,7 +216,7 @@ def test_on_a_terminal_it_asks(runs: Captured) -> None:
 
 
 def on_a_terminal(root: Path, typed: str, *arguments: str) -> str:
-    """Run a command with a terminal; return what it prints there."""
+    """Run a command on a terminal, and return its output."""
     from tests.cli.story import PROV
 
     ours, its = os.openpty()
@@ -231,17 +229,15 @@ def on_a_terminal(root: Path, typed: str, *arguments: str) -> str:
     try:
         while chunk := os.read(ours, 4096):
             said += chunk
-    except OSError:  # the other end is closed
+    except OSError:  # the child closed its end
         pass
     os.close(ours)
     child.wait(60)
     return said.decode()
 
 
-def test_collecting_drops_no_tag_that_frees_nothing(runs: Captured) -> None:
-    """Runs of one directory share a history: as long as its last run is kept, so are those
-    before.
-    """
+def test_a_collection_keeps_tags_that_would_free_nothing(runs: Captured) -> None:
+    """Runs of one directory share a history: they stay as long as its last run."""
     for number in range(6):
         runs.run(f"step:n{number % 2}", f"echo {number} > file")
     runs.run("other:one", "echo x > y", "q")

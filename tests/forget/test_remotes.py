@@ -17,7 +17,7 @@ def test_a_text_may_span_chunks(chunks: list[bytes], text: bytes) -> None:
     assert has_text(iter(chunks), text) is (text in b"".join(chunks))
 
 
-def test_an_empty_text_is_nowhere() -> None:
+def test_an_empty_text_never_matches() -> None:
     assert not has_text(iter([b"a"]), b"")
     assert not tree_has_text(b"", b"")
 
@@ -27,7 +27,7 @@ def test_an_empty_text_is_nowhere() -> None:
     [
         (b"a-secret-file", b"secret", True),
         (b"file", b"secret", False),
-        (b"file", b"100644", False),  # the mode is part of the tree's data, not of a name
+        (b"file", b"100644", False),  # a match in the mode, which is not part of a name
     ],
 )
 def test_a_text_in_a_name(name: bytes, text: bytes, found: bool) -> None:

@@ -1,4 +1,4 @@
-"""What holds an object, and histories without what holds one."""
+"""Holders of an object, and histories rewritten without them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class History:
         return last
 
     def messages(self, oid: Oid | None) -> list[str]:
-        """Return the messages of a commit and those before it, without the start's."""
+        """Return the messages of a commit and its ancestors, except the start."""
         messages = []
         while oid is not None and oid != self.start:
             commit = self.store.objects.commit(oid)
@@ -60,7 +60,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
     return History(Store.create(path), [b"%d" % number for number in range(5)])
 
 
-def test_what_holds_a_blob(history: History) -> None:
+def test_holders_of_a_blob(history: History) -> None:
     holders = Holders(history.store, {history.blobs[2]})
     assert [holders.commit_itself(oid) for oid in history.commits] == [
         number == 2 for number in range(5)

@@ -1,4 +1,4 @@
-"""Upkeep that is due, and what it removes from disk."""
+"""Background upkeep: when it is due, and what it deletes from disk."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_unused_pool_files(store: Store, monkeypatch: pytest.MonkeyPatch) -> Non
     assert clear_pools(store) == (1, 4)
 
 
-def test_what_builds_moved_out_of_workdirs(tmp_path: Path) -> None:
+def test_files_that_builds_moved_out_of_workdirs(tmp_path: Path) -> None:
     folder = tmp_path / "aside" / "zlib"
     (folder / "1-folder").mkdir(parents=True)
     (folder / "2-file").write_text("text")

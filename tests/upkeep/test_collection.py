@@ -1,4 +1,4 @@
-"""What is collected, what is kept, and that the store is whole afterwards."""
+"""Collections delete by the rules, keep the rest, and leave an intact store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from prov.worktree.attributes import walk
 from tests.fsck.generated_store import make_store
 
 FAR = 4e9
-"""A time when everything is old."""
+"""A time at which everything is old."""
 ALL_OLD = Rules(builds=3, days=0, workdirs=1)
 
 
@@ -69,7 +69,7 @@ def lines(build: BuildList) -> list[Line]:
 
 
 def has_output(store: Store, line: Line) -> bool:
-    """Tell whether a task's output is found by its hash, and all of it can be read."""
+    """Return whether a task's output exists for its hash and is completely readable."""
     if store.refs.get(str(OutputRef(line.key, line.task_hash))) is None:
         return False
     assert line.output is not None
@@ -103,7 +103,7 @@ def test_the_outputs_of_the_last_builds_stay_and_the_workdirs_of_fewer(store: St
     assert not all(has_workdir(store, line) for line in lines(kept[2]))
 
 
-def test_a_run_whose_workdir_went_has_its_record(store: Store) -> None:
+def test_a_run_without_its_workdir_keeps_its_record(store: Store) -> None:
     collect(store, ALL_OLD)
     second = builds(store)[2]
     gone = [line for line in lines(second) if not has_workdir(store, line)]
@@ -128,7 +128,7 @@ def test_a_build_with_a_label_or_a_pin_stays_whole(store: Store, prefix: str) ->
         assert has_workdir(store, line)
 
 
-def test_what_was_built_last_of_each_task_stays(store: Store) -> None:
+def test_the_last_result_of_each_task_stays(store: Store) -> None:
     newest: dict[str, Line] = {}
     for build in builds(store):
         for line in lines(build):
@@ -137,7 +137,7 @@ def test_what_was_built_last_of_each_task_stays(store: Store) -> None:
     assert all(has_output(store, line) for line in newest.values())
 
 
-def test_what_is_young_stays(store: Store) -> None:
+def test_young_results_stay(store: Store) -> None:
     assert plan_gc(store, Rules(builds=1, days=1e6, workdirs=0), now=2e9) == []
 
 
@@ -147,7 +147,7 @@ def test_a_second_time_there_is_nothing_to_collect(store: Store) -> None:
     assert collect(store, ALL_OLD) == 0
 
 
-def test_a_limit_is_kept_by_dropping_the_oldest_builds(store: Store) -> None:
+def test_a_size_limit_deletes_the_oldest_builds(store: Store) -> None:
     everything = sum(packed_sizes(store.objects).values())
     limit = everything // 2
     collect(store, Rules(builds=1000, days=1e6, workdirs=1000, size=limit))
@@ -157,16 +157,16 @@ def test_a_limit_is_kept_by_dropping_the_oldest_builds(store: Store) -> None:
     assert all(has_output(store, line) for line in lines(builds(store)[0]))
 
 
-def test_what_would_be_freed_is_freed(store: Store) -> None:
+def test_the_predicted_space_is_freed(store: Store) -> None:
     gone = plan_gc(store, ALL_OLD, now=FAR)
-    told = measure(store.objects, held_after(store, gone), now=FAR)
+    predicted = measure(store.objects, held_after(store, gone), now=FAR)
     prune(store, gone, now=FAR)
     swept = sweep(store.objects, now=FAR)
-    assert 0 < swept.size <= told.size
-    assert swept.objects <= told.objects
+    assert 0 < swept.size <= predicted.size
+    assert swept.objects <= predicted.objects
 
 
-def test_it_is_told_when_and_by_which_rule_something_went(store: Store) -> None:
+def test_the_log_has_time_and_rule_of_each_deletion(store: Store) -> None:
     gone = plan_gc(store, ALL_OLD, now=FAR)
     prune(store, gone, now=FAR)
     for each in (gone[0], gone[-1]):
@@ -174,7 +174,7 @@ def test_it_is_told_when_and_by_which_rule_something_went(store: Store) -> None:
     assert Pruned(store).find("refs/heads/builds") is None
 
 
-def test_nothing_is_swept_while_somebody_writes(store: Store) -> None:
+def test_nothing_is_swept_while_a_process_writes(store: Store) -> None:
     prune(store, plan_gc(store, ALL_OLD, now=FAR), now=FAR)
     other = Store.open(store.path)
     writer = other.objects.writer()
@@ -184,7 +184,7 @@ def test_nothing_is_swept_while_somebody_writes(store: Store) -> None:
     assert store.objects.exists(oid)
 
 
-def test_young_packs_are_left_to_those_who_write_with_git(store: Store) -> None:
+def test_young_packs_are_left_to_git_processes(store: Store) -> None:
     prune(store, plan_gc(store, ALL_OLD, now=FAR), now=FAR)
     assert sweep(store.objects, now=time.time()).size == 0
 
@@ -207,7 +207,7 @@ def test_numbers_of_runs_go_on_after_a_collection(store: Store) -> None:
     labelled=st.integers(0, 20),
     share=st.none() | st.floats(0, 1),
 )
-def test_whatever_the_rules_the_store_is_whole_and_keeps_what_it_says(
+def test_any_rules_leave_an_intact_store_with_the_promised_results(
     generated: Path,
     tmp_path_factory: pytest.TempPathFactory,
     count: int,
@@ -228,7 +228,7 @@ def test_whatever_the_rules_the_store_is_whole_and_keeps_what_it_says(
     assert all(has_output(store, line) for line in lines(there[0]))
 
 
-def test_killed_at_any_moment_it_leaves_a_whole_store(generated: Path, tmp_path: Path) -> None:
+def test_a_kill_at_any_moment_leaves_an_intact_store(generated: Path, tmp_path: Path) -> None:
     rng = random.Random(1)
     for number in range(8):
         path = tmp_path / f"{number}.git"
@@ -249,7 +249,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_store(generated: Path, tmp_path:
         fsck(store)
 
 
-def test_pool_files_without_links_go_and_others_stay(tmp_path: Path) -> None:
+def test_pool_files_without_links_are_deleted(tmp_path: Path) -> None:
     folder = tmp_path / "pool" / "aa"
     folder.mkdir(parents=True)
     for name in ("alone", "linked", "new"):
@@ -261,8 +261,8 @@ def test_pool_files_without_links_go_and_others_stay(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["linked"]
 
 
-def test_what_a_build_under_way_has_made_stays(store: Store) -> None:
-    """No build lists it yet: it is its task's newest run."""
+def test_results_of_a_running_build_stay(store: Store) -> None:
+    """No build lists it yet, but it is the newest run of its task."""
     latest = builds(store)[0]
     line = next(line for line in lines(latest) if line.run and line.output)
     commit = store.refs.get(f"{RunRef(line.key, line.task_hash, 1).prefix}/{line.run}")
@@ -285,7 +285,7 @@ def test_what_a_build_under_way_has_made_stays(store: Store) -> None:
 
 
 def test_runs_that_a_kept_run_has_in_its_history_keep_their_tags(store: Store) -> None:
-    """Dropping them would free nothing; below one that stays, numbers have no gap."""
+    """Deleting them would free nothing. The numbers below a remaining run have no gap."""
     key, task_hash = "line:step", bytes(19) + b"\2"
     with store.objects.writer() as writer:
         template = store.objects.commit(next(iter(store.refs.list("refs/tags/").values())))

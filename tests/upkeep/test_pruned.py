@@ -43,7 +43,7 @@ def test_a_line_cut_off_by_a_crash(log: Pruned) -> None:
     assert when is not None
 
 
-def test_the_older_half_is_dropped(log: Pruned) -> None:
+def test_the_older_half_is_deleted(log: Pruned) -> None:
     small = Pruned(log.store, most=100)
     for number in range(10):
         small.add([deletion(f"refs/tags/{number}")], number)

@@ -1,4 +1,4 @@
-"""What a collection deletes, as a function of refs and of what builds keep."""
+"""The deletions of a collection, as a function of refs and of the results that builds keep."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ RUNS = st.builds(
 def test_whatever_the_refs(
     tags: dict[RunRef, int], records: dict[RunRef, int], kept_runs: set[RunRef]
 ) -> None:
-    """Young and kept runs stay, and so do all later runs of their task hash."""
+    """Recent and kept runs stay, and so do all later runs of their task hash."""
     refs = Refs()
     for tag, seconds in tags.items():
         refs.add(tag, seconds)
@@ -221,7 +221,7 @@ def test_whatever_the_refs(
 
 
 def test_outputs_are_kept_by_id() -> None:
-    """Two task hashes with one output share its commit."""
+    """Two task hashes with the same output share its commit."""
     refs = Refs()
     refs.add(OutputRef(KEY, HASH), target=oid(60))
     refs.add(OutputRef(KEY, OTHER), target=oid(60))

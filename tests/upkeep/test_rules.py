@@ -1,4 +1,4 @@
-"""`[gc]` of prov.toml as rules."""
+"""The retention rules in `[gc]` of prov.toml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the bytes are: each object is counted once, whatever they are added up by."""
+"""Disk usage counts each object once, for any grouping."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prov.store.objects import CONSTANT_IDENTITY, MODE_FILE, Commit, Entry
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.store.sweep import packed_sizes, reachable
-from prov.upkeep.usage import NOBODY, SHARED, By, owner_of, usage
+from prov.upkeep.usage import SHARED, UNHELD, By, owner_of, usage
 from tests.fsck.generated_store import make_store
 
 pytestmark = pytest.mark.process
@@ -29,12 +29,12 @@ def test_every_object_is_counted_once(store: Store, by: By) -> None:
     assert sum(row.size for row in rows) == sum(sizes.values())
     assert sum(row.objects for row in rows) == len(sizes)
     held = reachable(store.path)
-    unheld = sum(row.objects for row in rows if row.name == NOBODY)
-    if by != "build":  # of a build's failed runs, what they alone have is nobody's
+    unheld = sum(row.objects for row in rows if row.name == UNHELD)
+    if by != "build":  # objects of only a build's failed runs count as held by no ref
         assert unheld == sum(oid not in held for oid in sizes)
 
 
-def test_what_two_recipes_have_is_shared_and_the_rest_each_ones_own(tmp_path: Path) -> None:
+def test_objects_of_two_recipes_are_shared(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "store.git")
     with store.objects.writer() as writer:
         common, mine = writer.add("blob", b"of both" * 100), writer.add("blob", b"of one" * 100)
@@ -68,5 +68,5 @@ def test_what_two_recipes_have_is_shared_and_the_rest_each_ones_own(tmp_path: Pa
         ("refs/tags/v1", "v1", "v1"),
     ],
 )
-def test_what_a_ref_belongs_to(ref: str, recipe: str, task: str) -> None:
+def test_the_owner_of_a_ref(ref: str, recipe: str, task: str) -> None:
     assert (owner_of(ref, "recipe"), owner_of(ref, "task")) == (recipe, task)
