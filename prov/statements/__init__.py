@@ -1,1 +1,1 @@
-"""Statements about runs: attestations."""
+"""Attestations: statements about runs."""

@@ -1,9 +1,8 @@
-"""A run's record as an in-toto Statement with SLSA's provenance: which files came of which inputs,
-and how.
+"""Write a run's record as an in-toto Statement with SLSA provenance.
 
-Pure: from what `evidence.py` read to the statement, and from the statement to its bytes, which are
-the same for the same record. Whoever signs is `dsse.py`. `docs/attestation.md` describes the build
-type.
+This module is pure. It turns the evidence from `record_reader.py` into a statement, and a statement
+into bytes that are the same for the same record. `dsse.py` signs them. `docs/attestation.md`
+describes the build type.
 """
 
 from __future__ import annotations
@@ -30,37 +29,37 @@ _URI = re.compile(r"[a-z][a-z0-9+.-]*:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """What in-toto calls a resource descriptor: something with a digest."""
+    """An in-toto resource descriptor: an artifact with a digest."""
 
     name: str
     digest: Mapping[str, str]
-    """Algorithm, as in-toto names it (sha256, gitTree, gitBlob, gitCommit) -> hex."""
+    """Algorithm in in-toto's spelling (sha256, gitTree, gitBlob, gitCommit) -> hex digest."""
     uri: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
 
     def table(self) -> dict[str, Any]:
-        found = {
+        fields = {
             "name": self.name,
             "digest": self.digest,
             "uri": self.uri,
             "annotations": self.annotations,
         }
-        return {name: value for name, value in found.items() if value}
+        return {name: value for name, value in fields.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the record of a run that succeeded has for an attestation."""
+    """The data of a successful run's record for an attestation."""
 
     run: RunName
     facts: Mapping[str, str]
     definition: Definition
     variables: Mapping[str, str]
-    """Unexpanded, as they were hashed."""
+    """Unexpanded, as hashed."""
     environment: tuple[str, ...]
-    """Names of variables that the project let through from the caller.
+    """Names of the variables that the project passes through from the caller.
 
-    Their values are nobody's business.
+    Their values are private.
     """
     subjects: tuple[Artifact, ...]
     dependencies: tuple[Artifact, ...]
@@ -68,14 +67,13 @@ class Evidence:
 
 
 def statement(evidence: Evidence, *, builder: str = "") -> dict[str, Any]:
-    """Return the statement. `builder` is the builder's URI; without one it is made of the recorded
-    host.
+    """Return the statement. `builder` is the builder's URI, by default made from the recorded host.
 
-    Raises ProvError where the record names no host, StoreError where it has no times.
+    Raises ProvError if the record names no host, StoreError if it has no times.
     """
     return {
         "_type": STATEMENT,
-        "subject": [each.table() for each in evidence.subjects],
+        "subject": [artifact.table() for artifact in evidence.subjects],
         "predicateType": PREDICATE,
         "predicate": {
             "buildDefinition": _build_definition(evidence),
@@ -89,12 +87,12 @@ def _build_definition(evidence: Evidence) -> dict[str, Any]:
         "buildType": BUILD_TYPE,
         "externalParameters": _external(evidence),
         "internalParameters": _internal(evidence),
-        "resolvedDependencies": [each.table() for each in evidence.dependencies],
+        "resolvedDependencies": [artifact.table() for artifact in evidence.dependencies],
     }
 
 
 def _external(evidence: Evidence) -> dict[str, Any]:
-    """Return what the project and whoever called prov decided."""
+    """Return the parameters set by the project and the caller of prov."""
     return {
         "target": evidence.run.key,
         "recipe": evidence.run.key.recipe,
@@ -108,7 +106,7 @@ def _external(evidence: Evidence) -> dict[str, Any]:
 
 
 def _internal(evidence: Evidence) -> dict[str, Any]:
-    """Return how prov ran the task."""
+    """Return the parameters of prov's execution of the task."""
     run, facts = evidence.run, evidence.facts
     return {
         "taskHash": run.task_hash.hex(),
@@ -130,20 +128,20 @@ def _run_details(evidence: Evidence, builder: str) -> dict[str, Any]:
             "startedOn": began,
             "finishedOn": ended,
         },
-        "byproducts": [each.table() for each in evidence.byproducts],
+        "byproducts": [artifact.table() for artifact in evidence.byproducts],
     }
 
 
 def _builder(evidence: Evidence) -> str:
-    """Return a builder of the recorded host.
+    """Return the builder URI of the recorded host.
 
-    SLSA asks for another id where tasks are kept apart less well.
+    SLSA requires different ids for builders with different isolation.
     """
     host = evidence.facts.get("host", "")
     if not host:
         raise ProvError(
             f"the record of {evidence.run.key} names no host",
-            hint="name the builder with --builder-id",
+            hint="pass the builder's URI with --builder-id",
         )
     apart = evidence.facts.get("sandbox") == "bwrap"
     name = quote(host.encode("utf-8", "replace"), safe="")
@@ -152,7 +150,7 @@ def _builder(evidence: Evidence) -> str:
 
 
 def is_uri(text: str) -> bool:
-    """Tell whether a text can name a builder: an absolute URI, its scheme in lower case."""
+    """Return whether a text is a valid builder id: an absolute URI with a lower-case scheme."""
     return _URI.fullmatch(text) is not None
 
 
@@ -163,7 +161,7 @@ def _times(evidence: Evidence) -> tuple[str, str]:
         return _time(began), _time(ended)
     except (KeyError, ValueError, OverflowError, OSError) as error:
         raise StoreError(
-            f"the record of {evidence.run.key} does not tell when it ran",
+            f"the record of {evidence.run.key} has no valid start and end times",
             hint=FORGET_RUN,
         ) from error
 
@@ -183,11 +181,9 @@ def encode(table: Mapping[str, Any]) -> bytes:
 
 
 def _unicode(value: Any) -> Any:
-    """Return a value whose texts are Unicode: a byte of a name or text that is none is told as
-    `\\udcff`.
-    """
+    r"""Return a value with Unicode texts: an invalid byte becomes an escape such as `\udcff`."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
-        return {_unicode(name): _unicode(each) for name, each in value.items()}
-    return [_unicode(each) for each in value] if isinstance(value, list) else value
+        return {_unicode(name): _unicode(item) for name, item in value.items()}
+    return [_unicode(item) for item in value] if isinstance(value, list) else value

@@ -1,8 +1,7 @@
-"""Signs a statement: a DSSE envelope, made by securesystemslib, which is imported here alone and
-only when asked for.
+"""Sign a statement as a DSSE envelope.
 
-Keys are ed25519 or ECDSA (P-256, P-384, P-521), in OpenSSH's format or PEM, without a passphrase:
-prov asks nobody.
+Only this module imports securesystemslib, and only when it signs. Keys are ed25519 or ECDSA (P-256,
+P-384, P-521), in OpenSSH's format or PEM, without a passphrase: prov never prompts for one.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
-MAKE_KEY = "`ssh-keygen -t ed25519 -N '' -f FILE` makes one"
+MAKE_KEY = "run `ssh-keygen -t ed25519 -N '' -f FILE` to create a key"
 _OPENSSH = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 _PUBLIC = (b"ssh-", b"ecdsa-", b"sk-", b"-----BEGIN PUBLIC KEY", b"---- BEGIN SSH2 PUBLIC KEY")
 
 
 def load_signer(path: Path) -> CryptoSigner:
-    """Return what signs with the private key in a file. Raises ProvError."""
+    """Return a signer for the private key in a file. Raises ProvError."""
     try:
         from securesystemslib.signer import CryptoSigner
     except ImportError as error:
@@ -33,12 +32,12 @@ def load_signer(path: Path) -> CryptoSigner:
     kind = _kind(key)
     if kind not in ("Ed25519", "EC"):
         raise ProvError(
-            f"{path}: a key of the kind {kind}, where ed25519 or ECDSA is needed", hint=MAKE_KEY
+            f"{path}: unsupported key type {kind}: expected ed25519 or ECDSA", hint=MAKE_KEY
         )
     try:
         return CryptoSigner(key)
-    except ValueError as error:  # a curve that it does not know
-        raise ProvError(f"{path}: can't be used to sign: {error}", hint=MAKE_KEY) from error
+    except ValueError as error:  # an unknown curve
+        raise ProvError(f"{path}: unsupported key: {error}", hint=MAKE_KEY) from error
 
 
 def sign(payload: bytes, signer: CryptoSigner) -> bytes:
@@ -52,7 +51,8 @@ def sign(payload: bytes, signer: CryptoSigner) -> bytes:
 
 def _missing(error: ImportError) -> ProvError:
     return ProvError(
-        f"signing needs securesystemslib ({error})", hint="pip install 'git-prov[attest]'"
+        f"signing requires securesystemslib: {error}",
+        hint="run `pip install 'git-prov[attest]'`",
     )
 
 
@@ -60,10 +60,11 @@ def _read(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ProvError(f"{path}: no key can be read: {error.strerror}", hint=MAKE_KEY) from error
+        raise ProvError(f"{path}: cannot read key: {error.strerror}", hint=MAKE_KEY) from error
     if data.startswith(_PUBLIC):
         raise ProvError(
-            f"{path}: that is the public key", hint="the private one signs, most often without .pub"
+            f"{path}: expected a private key, not a public key",
+            hint="pass the private key, usually the file without .pub",
         )
     return data
 
@@ -78,29 +79,27 @@ def _load(path: Path, data: bytes) -> Any:
     except ImportError as error:
         raise _missing(error) from error
     try:
-        with warnings.catch_warnings():  # of kinds that are old, which are refused all the same
+        with warnings.catch_warnings():  # of old key types, which are rejected later anyway
             warnings.simplefilter("ignore")
             return (load_ssh_private_key if data.startswith(_OPENSSH) else load_pem_private_key)(
                 data, None
             )
-    except TypeError as error:  # how cryptography tells of a passphrase
+    except TypeError as error:  # cryptography's error for a passphrase
         raise ProvError(
-            f"{path}: the key has a passphrase, for which prov can't ask",
-            hint=f"have a key for this that has none: {MAKE_KEY}",
+            f"{path}: key has a passphrase: prov cannot prompt for it",
+            hint=f"use a key without a passphrase: {MAKE_KEY}",
         ) from error
     except UnsupportedAlgorithm as error:
-        raise ProvError(
-            f"{path}: a key of a kind that is not supported: {error}", hint=MAKE_KEY
-        ) from error
+        raise ProvError(f"{path}: unsupported key type: {error}", hint=MAKE_KEY) from error
     except (
         ValueError,
         InternalError,
     ) as error:  # InternalError: OpenSSL reports a PEM without line ends twice
         raise ProvError(
-            f"{path}: not a private key in OpenSSH's format or PEM", hint=MAKE_KEY
+            f"{path}: invalid key: expected a private key in OpenSSH format or PEM", hint=MAKE_KEY
         ) from error
 
 
 def _kind(key: Any) -> str:
-    """Return a key's kind as cryptography calls it: Ed25519, EC, RSA."""
+    """Return a key's type in cryptography's spelling: Ed25519, EC, RSA."""
     return type(key).__name__.lstrip("_").removesuffix("PrivateKey")

@@ -1,9 +1,8 @@
-"""What a run's record has for an attestation: which run is meant, its files with their digests, and
-its inputs.
+"""Read the evidence for an attestation from a run's record: its files, digests and inputs.
 
-Inputs are told by their paths in the inputs tree, all of them: variables by value, since these were
-hashed unexpanded; variables of the caller by name alone; everything else by digest. Nothing is
-taken from the record's environment.
+All inputs are listed by their paths in the inputs tree: variables by value, because they were
+hashed unexpanded; the caller's variables by name only; and everything else by digest. The record's
+environment is never read.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ _PINNED = re.compile(r"(?:sha256 (?P<sha256>[0-9a-f]{64})|git (?P<gitCommit>[0-9
 _OID = re.compile(r"[0-9a-f]{40}\n")
 _PUBLIC_SCHEMES = ("https", "http", "git", "ssh", "ftp")
 _IDS = {**dict.fromkeys(EDGES, "gitTree"), "host-toolchain": "gitTree", "incremental": "gitCommit"}
-"""Inputs that are an id as text, and of what."""
+"""Inputs that contain an id as text -> the kind of the id."""
 
 
-# which run
+# the run
 
 
 def attested_run(store: Store, name: str, build: str = "") -> tuple[RunName, str]:
-    """Return the run that is meant, and a note on it or nothing.
+    """Return the run with a name, and a note about it or an empty text.
 
     `name` may be a recipe alone. Raises NameUnknown.
     """
@@ -58,23 +57,23 @@ def attested_run(store: Store, name: str, build: str = "") -> tuple[RunName, str
     note = ""
     if named.happened().get(TaskKey(key), "").startswith("stale"):
         note = (
-            f"{key} is stale in build {short_id(named.commit)}; the inputs are told that it was"
-            " made from"
+            f"{key} is stale in build {short_id(named.commit)}; the attestation lists the inputs it"
+            " was built from"
         )
     return run_in(named, TaskKey(key)), note
 
 
 def _target(build: BuildList, recipe: str, *, further: bool) -> str:
-    """Return the task of a recipe that a build was asked for, or its only one.
+    """Return the task of a recipe that was a target of a build, or the recipe's only one.
 
-    `further`: of the last build before it that has the recipe.
+    With `further`, use the last build up to this one that has the recipe.
     """
     if further:
         having = (one for one in walk_builds(build) if recipe in one.recipes())
         build = next(having, build)
     lines = build.lines(recipe)
     if not lines:
-        hint = nearest(recipe, build.recipes()) or "`prov builds` lists others"
+        hint = nearest(recipe, build.recipes()) or "run `prov builds` to list builds"
         raise NameUnknown(f"build {short_id(build.commit)} has no recipe {recipe}", hint=hint)
     targets = build.facts().get("targets", "").split()
     asked = [key for key in lines if key in targets]
@@ -84,17 +83,17 @@ def _target(build: BuildList, recipe: str, *, further: bool) -> str:
     if len(candidates) == 1:
         return candidates[0]
     names = ", ".join(sorted(candidates or lines))
-    raise NameUnknown(f"{recipe} names no task", hint=f"write one of {names}")
+    raise NameUnknown(f"{recipe} is not a task", hint=f"use one of {names}")
 
 
-# what is recorded of it
+# its record
 
 
 def read_evidence(store: Store, run: RunName) -> Evidence:
-    """Return what a run's record has for an attestation.
+    """Return the evidence in a run's record.
 
-    Raises ProvError for a run that failed or is no recipe's, StoreError for a record that
-    contradicts itself.
+    Raises ProvError for a failed run or one without a recipe, StoreError for an inconsistent
+    record.
     """
     objects = store.objects
     record = read_run_record(objects, run.commit)
@@ -118,28 +117,25 @@ def read_evidence(store: Store, run: RunName) -> Evidence:
 def _check(run: RunName, entries: Mapping[str, Entry], facts: Mapping[str, str]) -> None:
     if run.failed or "output" not in entries or facts.get("result") != "ok":
         raise ProvError(
-            f"that run of {run.key} failed, so that there is nothing to attest",
-            hint=f"`prov log {run.key}` lists its runs; --build or a tag names an earlier one",
+            f"cannot attest {run.key}: the run failed",
+            hint=f"run `prov log {run.key}` to list runs; use --build or a tag for an earlier one",
         )
     if entries["output"].oid == EMPTY_TREE:
         raise ProvError(
-            f"{run.key} gives nothing to others, so that there is nothing to attest",
-            hint=(
-                "attest a task with an `outputdir`, such as the one that installs what this one"
-                " made"
-            ),
+            f"cannot attest {run.key}: its output is empty",
+            hint="attest a task with an `outputdir`, such as the install task",
         )
     if "definition" not in entries:
         raise ProvError(
-            f"that run of {run.key} is no recipe's: what went into it is not recorded",
-            hint="tasks that `prov build` ran can be attested",
+            f"cannot attest {run.key}: its inputs are not recorded",
+            hint="attest a run of `prov build`",
         )
     if (
         "inputs" not in entries
         or entries["inputs"].oid != run.task_hash
         or facts.get("task") != run.key
     ):
-        raise StoreError(f"the record of {run.tag} is that of another task", hint=FORGET_RUN)
+        raise StoreError(f"the record of {run.tag} belongs to a different task", hint=FORGET_RUN)
 
 
 @dataclass(slots=True)
@@ -150,7 +146,7 @@ class _RecordReader:
     _sha256: dict[Oid, str] = field(default_factory=dict)
 
     def inputs(self) -> Iterator[tuple[str, Entry]]:
-        """Yield what the inputs tree has, folders' entries one by one."""
+        """Yield path and entry of all inputs."""
         objects = self.store.objects
         for entry in objects.tree(self.run.task_hash):
             name = os.fsdecode(entry.name)
@@ -173,9 +169,7 @@ class _RecordReader:
         return tuple(sorted(name for text in texts for name in decode_lines(text, "=")))
 
     def subjects(self, output: OutputId) -> Iterator[Artifact]:
-        """Yield the output as a tree, which is what other tasks take, then each regular file in
-        it.
-        """
+        """Yield the output as a tree, which other tasks use, and each regular file in it."""
         yield Artifact(self.run.key, {"gitTree": output.hex()})
         for path, node in walk(self.store.objects, read_pair(self.store.objects, output)):
             if stat.S_ISREG(node.mode):
@@ -185,7 +179,7 @@ class _RecordReader:
                 )
 
     def dependencies(self) -> Iterator[Artifact]:
-        """Yield all inputs that are told by digest, then the WORKDIR that was taken over."""
+        """Yield all inputs listed by digest, and the WORKDIR that the task continued in."""
         taken_over = False
         for name, entry in self.inputs():
             kind = name.partition("/")[0]
@@ -212,9 +206,7 @@ class _RecordReader:
         return self.blob(name, entry.oid)
 
     def address(self, source: str) -> str:
-        """Return where a source came from, as far as that is told to all; it is no part of the
-        hash.
-        """
+        """Return the public address of a source, an empty text if unknown. It is not hashed."""
         rows = json.loads(self.definition.excluded.get("SOURCES", "[]"))
         return next(
             (
@@ -239,14 +231,16 @@ class _RecordReader:
     def oid(self, name: str, entry: Entry) -> str:
         text = self.text(entry)
         if not _OID.fullmatch(text):
-            raise StoreError(f"the record of {self.run.tag}: {name} is no id", hint=FORGET_RUN)
+            raise StoreError(
+                f"the record of {self.run.tag} is invalid: {name} is not an id", hint=FORGET_RUN
+            )
         return text.strip()
 
     def pinned(self, name: str, entry: Entry, address: str) -> Artifact:
         match = _PINNED.fullmatch(self.text(entry))
         if match is None:
             raise StoreError(
-                f"the record of {self.run.tag}: {name} is no checksum",
+                f"the record of {self.run.tag} is invalid: {name} is not a checksum",
                 hint=FORGET_RUN,
             )
         if match["gitCommit"]:
@@ -263,16 +257,16 @@ def _sha256(chunks: Iterable[bytes]) -> str:
 
 
 def public_address(url: str) -> str:
-    """Return a URL without what may be a secret (user, password, query), or nothing for one that
-    leads nowhere.
+    """Return a URL without possible secrets: user, password and query.
+
+    Returns an empty text for an invalid URL or one without a host.
     """
     try:
         parts = urlsplit(url)
         path = quote(parts.path, safe="/%:@!$&'()*+,;=~")
     except ValueError:
         return ""
-    host = parts.netloc.rpartition("@")[
-        2
-    ].lower()  # without one, what looks like a path may begin with another user
+    # without a host, the path may begin with a second user
+    host = parts.netloc.rpartition("@")[2].lower()
     address = urlunsplit((parts.scheme, host, path, "", ""))
     return address if host and parts.scheme in _PUBLIC_SCHEMES and is_uri(address) else ""

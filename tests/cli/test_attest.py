@@ -198,10 +198,7 @@ def test_failed_run_is_refused(built: Project) -> None:
     built.edit("recipes/app.toml", "echo more", "exit 1; echo more")
     built.prov("build", "app", code=1)
     said = built.refused("attest", "app:go", "--unsigned")
-    assert (
-        "prov: that run of app:go failed, so that there is nothing to attest hint: `prov log"
-        " app:go`" in said
-    )
+    assert "prov: cannot attest app:go: the run failed hint: run `prov log app:go`" in said
     built.prov("attest", "app:go", "--build", "latest~1", "--unsigned")
 
 
@@ -209,15 +206,15 @@ def test_keys_that_can_not_sign_are_named_and_nothing_is_written(built: Project)
     said = built.refused(
         "attest", "app", "--key", make_key(built, "-N", "open sesame"), "-o", "app.json"
     )
-    assert "attest.key: the key has a passphrase" in said
+    assert "attest.key: key has a passphrase" in said
     assert "hint: have a key for this that has none" in said
     said = built.refused("attest", "app", "--key", "attest.key.pub", "-o", "app.json")
-    assert "that is the public key" in said
+    assert "expected a private key, not a public key" in said
     make_rsa = ["ssh-keygen", "-q", "-f", str(built.root / "rsa.key"), "-t", "rsa", "-N", ""]
     subprocess.run(make_rsa, check=True)
     said = built.refused("attest", "app", "--key", "rsa.key", "-o", "app.json")
     assert (
-        "rsa.key: a key of the kind RSA, where ed25519 or ECDSA is needed hint: `ssh-keygen" in said
+        "rsa.key: unsupported key type RSA: expected ed25519 or ECDSA hint: run `ssh-keygen" in said
     )
     assert not (built.root / "app.json").exists()
 
@@ -228,8 +225,8 @@ def test_keys_that_can_not_sign_are_named_and_nothing_is_written(built: Project)
         (
             ("app",),
             (
-                "pass either --key FILE (`ssh-keygen -t ed25519 -N '' -f FILE` makes one) or"
-                " --unsigned"
+                "pass either --key FILE (run `ssh-keygen -t ed25519 -N '' -f FILE` to create a"
+                " key) or --unsigned"
             ),
         ),
         (("app", "--key", "x", "--unsigned"), "pass either --key FILE"),
@@ -249,9 +246,9 @@ def test_missing_library_is_one_line_with_the_command_and_unsigned_needs_none(
     ).parents[1]
     built.environment["PYTHONPATH"] = str(hidden)
     said = built.refused("attest", "app", "--key", make_key(built))
-    assert (
-        said
-        == "prov: signing needs securesystemslib (not here) hint: pip install 'git-prov[attest]'"
+    assert said == (
+        "prov: signing requires securesystemslib: not here"
+        " hint: run `pip install 'git-prov[attest]'`"
     )
     built.prov("attest", "app", "--unsigned", "--builder-id", "https://builds.example.org/a")
 

@@ -1,6 +1,4 @@
-"""What an attestation says of a record: all inputs, all files, no secrets, and the same bytes each
-time.
-"""
+"""An attestation lists all inputs and files of a record, no secrets, and is reproducible."""
 
 from __future__ import annotations
 
@@ -111,7 +109,7 @@ def test_subjects_are_the_output_and_each_regular_file_in_it(tiny: Tiny) -> None
     assert set(subjects) == {"out/bin/lib", "out/text", "out/empty"}
 
 
-def test_dependencies_are_all_inputs_that_are_no_variables(tiny: Tiny) -> None:
+def test_dependencies_are_all_inputs_except_variables(tiny: Tiny) -> None:
     table = attest(tiny, "lib:make")
     found = inputs(table)
     assert set(found) == {
@@ -139,13 +137,13 @@ def test_dependencies_are_all_inputs_that_are_no_variables(tiny: Tiny) -> None:
     }
 
 
-def test_what_it_took_leads_to_the_attestation_of_that(tiny: Tiny) -> None:
+def test_an_input_matches_the_subject_of_its_attestation(tiny: Tiny) -> None:
     found = inputs(attest(tiny, "app:make"))
     for kind, key in (("from", "lib:make"), ("needs", "lib:give")):
         assert found[f"{kind}/{key}"] == digests(attest(tiny, key)["subject"])[key]
 
 
-def test_file_with_tokens_for_paths_is_told_as_such(tmp_path: Path) -> None:
+def test_a_file_with_path_tokens_is_annotated(tmp_path: Path) -> None:
     tiny = Tiny(tmp_path)
     tiny.build(
         {
@@ -164,7 +162,7 @@ def test_file_with_tokens_for_paths_is_told_as_such(tmp_path: Path) -> None:
     }
 
 
-def test_predecessor_is_its_task_hash_and_the_workdir_that_was_taken_over(tiny: Tiny) -> None:
+def test_a_predecessor_is_its_task_hash_and_its_workdir(tiny: Tiny) -> None:
     table, line = attest(tiny, "lib:give"), tiny.latest().line(TaskKey("lib:make"))
     run, _ = attested_run(tiny.store, "lib:make")
     assert line is not None
@@ -206,7 +204,7 @@ def test_same_record_gives_the_same_bytes(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("name", ["lib:make", "lib:give", "app:make"])
-def test_in_totos_own_types_take_it(tiny: Tiny, name: str) -> None:
+def test_in_toto_types_accept_it(tiny: Tiny, name: str) -> None:
     pytest.importorskip("in_toto_attestation")
     from google.protobuf import json_format
     from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
@@ -226,70 +224,70 @@ def test_in_totos_own_types_take_it(tiny: Tiny, name: str) -> None:
         ResourceDescriptor.copy_from_pb(each).validate()
     assert provenance.build_definition.build_type == "urn:prov:task:v1"
     assert provenance.run_details.metadata.started_on.ToMilliseconds() > 0
-    # nothing was dropped on the way
+    # the round trip is lossless
     assert json_format.MessageToDict(provenance) == json.loads(text)["predicate"]
 
 
-# which run
+# the run
 
 
-def test_recipe_alone_is_the_task_that_the_build_was_for(tiny: Tiny) -> None:
+def test_a_recipe_alone_is_the_builds_target(tiny: Tiny) -> None:
     assert attested_run(tiny.store, "app")[0].key == "app:make"
-    with pytest.raises(NameUnknown, match="lib names no task") as caught:
+    with pytest.raises(NameUnknown, match="lib is not a task") as caught:
         attested_run(tiny.store, "lib")
-    assert caught.value.hint == "write one of lib:give, lib:make"
+    assert caught.value.hint == "use one of lib:give, lib:make"
     with pytest.raises(NameUnknown, match="has no recipe lob") as caught:
         attested_run(tiny.store, "lob")
     assert caught.value.hint == "did you mean lib?"
 
 
-def test_what_gives_nothing_is_refused(tiny: Tiny) -> None:
-    with pytest.raises(ProvError, match="lib:nothing gives nothing to others"):
+def test_an_empty_output_is_rejected(tiny: Tiny) -> None:
+    with pytest.raises(ProvError, match="cannot attest lib:nothing: its output is empty"):
         attest(tiny, "lib:nothing")
 
 
-def test_failed_run_is_refused_and_the_one_before_can_be_named(tmp_path: Path) -> None:
+def test_a_failed_run_is_rejected_with_a_hint_for_an_earlier_one(tmp_path: Path) -> None:
     tiny = Tiny(tmp_path)
     tiny.build(TEXTS, "app")
     good = encode(attest(tiny, "app"))
     tiny.build({**TEXTS, "app.toml": APP.replace("echo done", "exit 3")}, "app", ok=False)
-    with pytest.raises(ProvError, match="that run of app:make failed") as caught:
+    with pytest.raises(ProvError, match="cannot attest app:make: the run failed") as caught:
         attest(tiny, "app:make")
     assert "--build" in caught.value.hint
     assert encode(attest(tiny, "app:make", "latest~1")) == good
 
 
-def test_what_no_recipe_made_is_refused(tmp_path: Path) -> None:
+def test_a_run_without_a_recipe_is_rejected(tmp_path: Path) -> None:
     tiny = Tiny(tmp_path / "project")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/file").write_text("text")
     capture_as(tiny.store, tmp_path / "folder", "a:captured")
     run_as(tiny.store, tmp_path / "folder", "a:ran", ["true"], {}, lambda _: None)
     for name in ("a:captured", "a:ran"):
-        with pytest.raises(ProvError, match=f"that run of {name} is no recipe's"):
+        with pytest.raises(ProvError, match=f"cannot attest {name}: its inputs are not recorded"):
             attest(tiny, name)
 
 
-def test_record_of_another_task_is_refused(tiny: Tiny) -> None:
+def test_a_record_of_a_different_task_is_rejected(tiny: Tiny) -> None:
     run, other = attested_run(tiny.store, "lib:make")[0], attested_run(tiny.store, "lib:give")[0]
     refs = [replace(run.ref, key=other.key), replace(run.ref, task_hash=other.task_hash)]
     for wrong in [replace(run, ref=ref) for ref in refs]:
-        with pytest.raises(StoreError, match="is that of another task"):
+        with pytest.raises(StoreError, match="belongs to a different task"):
             read_evidence(tiny.store, wrong)
 
 
 @pytest.mark.parametrize(
     ("folder", "name", "text", "said"),
     [
-        ("from", "b:go", "zz\n", "from/b:go is no id"),
-        ("after", "x", "", "after/x is no id"),
-        ("", "host-toolchain", "0" * 40, "host-toolchain is no id"),
-        ("", "incremental", f"{'A' * 40}\n", "incremental is no id"),
-        ("sources", "x.tar", "sha256 00\n", "sources/x.tar is no checksum"),
-        ("sources", "x.tar", f"git {'0' * 40}\nmore", "sources/x.tar is no checksum"),
+        ("from", "b:go", "zz\n", "from/b:go is not an id"),
+        ("after", "x", "", "after/x is not an id"),
+        ("", "host-toolchain", "0" * 40, "host-toolchain is not an id"),
+        ("", "incremental", f"{'A' * 40}\n", "incremental is not an id"),
+        ("sources", "x.tar", "sha256 00\n", "sources/x.tar is not a checksum"),
+        ("sources", "x.tar", f"git {'0' * 40}\nmore", "sources/x.tar is not a checksum"),
     ],
 )
-def test_record_with_other_texts_than_prov_writes_is_refused(
+def test_an_invalid_record_is_rejected(
     tiny: Tiny, folder: str, name: str, text: str, said: str
 ) -> None:
     run = with_input(tiny, attested_run(tiny.store, "app:make")[0], folder, name, text.encode())
@@ -299,7 +297,7 @@ def test_record_with_other_texts_than_prov_writes_is_refused(
 
 
 def with_input(tiny: Tiny, run: RunName, folder: str, name: str, text: bytes) -> RunName:
-    """Return a run whose inputs have a text that is another."""
+    """Return a run whose inputs have a changed text."""
     objects = tiny.store.objects
     with objects.writer() as writer:
         entry = Entry(name.encode(), MODE_FILE, writer.add("blob", text))
@@ -323,7 +321,7 @@ def with_input(tiny: Tiny, run: RunName, folder: str, name: str, text: bytes) ->
 # sources from elsewhere
 
 
-def test_pinned_sources_are_told_by_checksum_and_address_without_secrets(tmp_path: Path) -> None:
+def test_pinned_sources_have_checksum_and_address_without_secrets(tmp_path: Path) -> None:
     tiny = Tiny(tmp_path)
     address = "https://user:pass@Example.org/a b/one.tar.gz?token=1"
     recipe = f"""
@@ -376,7 +374,7 @@ script = 'echo "$SOURCES $STAMP" > out/list'
         ("", ""),
     ],
 )
-def test_address_is_told_without_what_may_be_secret(url: str, address: str) -> None:
+def test_an_address_has_no_possible_secrets(url: str, address: str) -> None:
     assert public_address(url) == address
 
 
@@ -402,12 +400,12 @@ def test_times_are_utc_and_the_host_is_a_part_of_the_urn() -> None:
 
 
 @pytest.mark.parametrize("began", ["", "nan", "inf", "1e300", "yesterday"])
-def test_record_without_times_is_refused(began: str) -> None:
-    with pytest.raises(StoreError, match="does not tell when it ran"):
+def test_a_record_without_times_is_rejected(began: str) -> None:
+    with pytest.raises(StoreError, match="has no valid start and end times"):
         statement(evidence(facts={**evidence().facts, "began": began}))
 
 
-def test_record_without_a_host_needs_a_builder() -> None:
+def test_a_record_without_a_host_requires_a_builder() -> None:
     nameless = evidence(facts={"began": "1", "seconds": "1"})
     with pytest.raises(ProvError, match="names no host") as caught:
         statement(nameless)
@@ -418,7 +416,7 @@ def test_record_without_a_host_needs_a_builder() -> None:
     )
 
 
-def test_bytes_that_are_no_unicode_are_told_as_such() -> None:
+def test_invalid_unicode_is_escaped() -> None:
     odd = evidence(
         subjects=(Artifact(os.fsdecode(b"a\xff\xc3\xa9"), {"sha256": "00"}),),
         variables={"A": "\ud800"},
@@ -428,12 +426,12 @@ def test_bytes_that_are_no_unicode_are_told_as_such() -> None:
     assert external(table)["variables"] == {"A": "\\ud800"}
 
 
-def test_annotations_and_addresses_are_there_only_where_there_are_any() -> None:
+def test_empty_annotations_and_addresses_are_omitted() -> None:
     assert Artifact("a", {"sha256": "0"}).table() == {"name": "a", "digest": {"sha256": "0"}}
     full = Artifact("a", {"sha256": "0"}, "https://x/", {"fixme": "text:S"}).table()
     assert (full["uri"], full["annotations"]) == ("https://x/", {"fixme": "text:S"})
 
 
 @pytest.mark.parametrize("text", ["", "x", "no uri", "HTTP://x", "https://x y", "urn:a:é", "a:b\n"])
-def test_what_is_no_uri_names_no_builder(text: str) -> None:
+def test_a_builder_must_be_a_uri(text: str) -> None:
     assert not is_uri(text)

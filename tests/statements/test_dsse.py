@@ -1,6 +1,4 @@
-"""Envelopes are verified by others: securesystemslib from the public key alone, and openssl; bad
-keys are named.
-"""
+"""Envelopes are verified by securesystemslib and openssl; invalid keys are rejected."""
 
 from __future__ import annotations
 
@@ -95,7 +93,7 @@ def test_openssl_agrees(signed: tuple[dict[str, Any], Any], tmp_path: Path) -> N
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_what_was_tampered_with_is_not_verified(signed: tuple[dict[str, Any], Any]) -> None:
+def test_a_tampered_envelope_is_not_verified(signed: tuple[dict[str, Any], Any]) -> None:
     envelope, public = signed
     verify(json.dumps(envelope).encode(), public)
     flipped = bytearray(b64decode(envelope["signatures"][0]["sig"]))
@@ -116,7 +114,7 @@ def test_what_was_tampered_with_is_not_verified(signed: tuple[dict[str, Any], An
 
 @pytest.mark.parametrize("options", [(), ("-m", "PEM"), ("-m", "PKCS8")])
 @pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="ssh-keygen is not installed")
-def test_key_with_a_passphrase_is_refused_with_a_hint(
+def test_a_key_with_a_passphrase_is_rejected_with_a_hint(
     options: tuple[str, ...], tmp_path: Path
 ) -> None:
     command = [
@@ -132,7 +130,7 @@ def test_key_with_a_passphrase_is_refused_with_a_hint(
     ]
     subprocess.run(command, check=True)
     with pytest.raises(
-        ProvError, match="key: the key has a passphrase, for which prov can't ask"
+        ProvError, match="key: key has a passphrase: prov cannot prompt for it"
     ) as caught:
         load_signer(tmp_path / "key")
     assert "ssh-keygen -t ed25519 -N ''" in caught.value.hint
@@ -143,19 +141,19 @@ def test_key_with_a_passphrase_is_refused_with_a_hint(
     [
         (
             lambda: rsa.generate_private_key(65537, 2048),
-            "a key of the kind RSA, where ed25519 or ECDSA is needed",
+            "unsupported key type RSA: expected ed25519 or ECDSA",
         ),
         (
             x25519.X25519PrivateKey.generate,
-            "a key of the kind X25519, where ed25519 or ECDSA is needed",
+            "unsupported key type X25519: expected ed25519 or ECDSA",
         ),
         (
             lambda: ec.generate_private_key(ec.SECP256K1()),
-            "can't be used to sign: unsupported curve 'secp256k1'",
+            "unsupported key: unsupported curve 'secp256k1'",
         ),
     ],
 )
-def test_key_of_another_kind_is_refused(key: Any, said: str, tmp_path: Path) -> None:
+def test_an_unsupported_key_type_is_rejected(key: Any, said: str, tmp_path: Path) -> None:
     with pytest.raises(ProvError, match=said):
         load_signer(write_key(tmp_path / "key", key()))
 
@@ -163,21 +161,24 @@ def test_key_of_another_kind_is_refused(key: Any, said: str, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "no key can be read: No such file or directory"),
-        (b"", "not a private key"),
-        (b"\xff" * 500, "not a private key"),
+        (None, "cannot read key: No such file or directory"),
+        (b"", "expected a private key in"),
+        (b"\xff" * 500, "expected a private key in"),
         (
             b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz\n-----END OPENSSH PRIVATE KEY-----\n",
-            "not a private key",
+            "expected a private key in",
         ),
         (
             b"-----BEGIN PRIVATE KEY-----\nMC4CAQ==\n-----END PRIVATE KEY-----\n",
-            "not a private key",
+            "expected a private key in",
         ),
-        (b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI user@host\n", "that is the public key"),
+        (
+            b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI user@host\n",
+            "expected a private key, not a public key",
+        ),
     ],
 )
-def test_file_that_is_no_key_is_told_in_one_line(
+def test_an_invalid_key_is_reported_in_one_line(
     content: bytes | None, said: str, tmp_path: Path
 ) -> None:
     if content is not None:
@@ -190,11 +191,11 @@ def test_file_that_is_no_key_is_told_in_one_line(
 @pytest.mark.parametrize(
     "missing", ["securesystemslib.signer", "cryptography.hazmat.primitives.serialization"]
 )
-def test_missing_library_is_told_with_the_command(
+def test_a_missing_library_is_reported_with_the_command(
     missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     write_key(tmp_path / "key", ed25519.Ed25519PrivateKey.generate())
-    with pytest.raises(ProvError, match="signing needs securesystemslib") as caught:
+    with pytest.raises(ProvError, match="signing requires securesystemslib") as caught:
         load_signer(tmp_path / "key")
-    assert caught.value.hint == "pip install 'git-prov[attest]'"
+    assert caught.value.hint == "run `pip install 'git-prov[attest]'`"
