@@ -1,1 +1,1 @@
-"""The report of a build: its page and the drawing of its graph."""
+"""The report of a build: an HTML page, and a drawing of the graph."""

@@ -1,6 +1,6 @@
-"""Files beside this module that pages and drawings are made of: a template, style sheets, a script.
+"""Read the assets of pages and drawings in this folder: a template, style sheets and a script.
 
-They are files of their own so that linters and editors read them as what they are.
+They are separate files so that linters and editors recognize their types.
 """
 
 from __future__ import annotations
@@ -9,5 +9,5 @@ from importlib import resources
 
 
 def asset(name: str) -> str:
-    """Return the text of a file: `page.html`, `report.css`, `report.js`, `drawing.css`."""
+    """Return the text of `page.html`, `report.css`, `report.js` or `drawing.css`."""
     return resources.files("prov.report").joinpath(name).read_text("utf-8")

@@ -1,6 +1,4 @@
-"""A build as a page or a drawing: read from the store, and what changed since the build before
-it.
-"""
+"""Read a build and its changes since the previous build, for a page or a drawing."""
 
 from __future__ import annotations
 
@@ -24,15 +22,15 @@ from prov.store.objects import MODE_DIRECTORY
 from prov.store.repository import Store
 
 LOG_LINES = 400
-"""Of a log, the last lines; the rest is in the store."""
+"""Maximum number of log lines on the page, from the end of the log."""
 LONGEST = 4000
-"""Characters of one input's text."""
+"""Maximum number of characters of an input's text."""
 MOST_CHANGES = 200
 COUNTS = ("ran", "restored", "fetched", "cut off", "failed", "stale", "up to date", "not built")
 
 
 def report(store: Store, build: BuildList) -> Report:
-    """Return all that a page tells of a build."""
+    """Return the content of a build's page."""
     before = build.before()
     difference = build_difference(store.objects, before, build) if before else None
     cards = _Cards(store, build, difference)
@@ -47,40 +45,40 @@ def report(store: Store, build: BuildList) -> Report:
 
 
 def drawn(store: Store, build: BuildList) -> list[Drawn]:
-    """Return a build's graph as what a drawing needs."""
+    """Return a build's graph for a drawing."""
     before = build.before()
     cards = _Cards(store, build, build_difference(store.objects, before, build) if before else None)
     return [Drawn(key, cards.what(key), cards.edges(key), cards.is_root(key)) for key in cards.keys]
 
 
 class _Cards:
-    """The tasks of a build, as they are asked for."""
+    """The tasks of a build, read on demand."""
 
     def __init__(self, store: Store, build: BuildList, difference: BuildDifference | None) -> None:
         self.store, self.build = store, build
         self.happened = build.happened()
         self.lines: dict[TaskKey, Line] = lines_with_failures(build)
         self.keys = sorted(self.lines.keys() | self.happened.keys())
-        self.spans: dict[str, Span] = {each.key: each for each in build.timeline()}
+        self.spans: dict[str, Span] = {span.key: span for span in build.timeline()}
         self.changed: dict[str, TaskDifference] = (
-            {each.key: each for each in difference.tasks} if difference else {}
+            {task.key: task for task in difference.tasks} if difference else {}
         )
-        self.known: dict[str, Inputs | None] = {}
+        self.read: dict[str, Inputs | None] = {}
 
     def what(self, key: TaskKey) -> str:
         happened = self.happened.get(key, "up to date")
         return "failed" if happened.startswith("failed") else happened
 
     def inputs(self, key: TaskKey) -> Inputs | None:
-        if key not in self.known:
+        if key not in self.read:
             line = self.lines.get(key)
             try:
-                self.known[key] = (
+                self.read[key] = (
                     read_inputs(self.store.objects, key, line.task_hash) if line else None
                 )
-            except StoreError:  # fetched without them, or pruned
-                self.known[key] = None
-        return self.known[key]
+            except StoreError:  # fetched without its inputs, or deleted by a collection
+                self.read[key] = None
+        return self.read[key]
 
     def edges(self, key: TaskKey) -> tuple[str, ...]:
         inputs = self.inputs(key)
@@ -113,19 +111,21 @@ class _Cards:
     def _changed(self, key: TaskKey) -> tuple[ChangedInput, ...]:
         own = self.changed[key].own if key in self.changed else ()
         return tuple(
-            ChangedInput(each.kind, each.name, "\n".join(difference_text(self.store.objects, each)))
-            for each in own
+            ChangedInput(
+                change.kind, change.name, "\n".join(difference_text(self.store.objects, change))
+            )
+            for change in own
         )
 
     def _texts(self, key: TaskKey) -> tuple[tuple[str, str], ...]:
         inputs = self.inputs(key)
         if inputs is None:
             return ()
-        found = []
+        texts = []
         for (kind, name), entry in inputs.own.items():
             title = f"{kind} {name}".strip()
             if entry.mode == MODE_DIRECTORY:
-                found.append((title, f"tree {entry.oid.hex()}"))
+                texts.append((title, f"tree {entry.oid.hex()}"))
                 continue
             data = self.store.objects.blob(entry.oid)
             text = (
@@ -133,16 +133,16 @@ class _Cards:
                 if b"\0" not in data
                 else f"binary, {len(data)} bytes"
             )
-            more = f"\n… and {len(text) - LONGEST} characters more" if len(text) > LONGEST else ""
-            found.append((title, text[:LONGEST] + more))
+            more = f"\n… and {len(text) - LONGEST} more characters" if len(text) > LONGEST else ""
+            texts.append((title, text[:LONGEST] + more))
         edges = sorted(inputs.edges.items(), key=lambda item: item[0])
         return (
-            *found,
+            *texts,
             *((f"{edge.kind} {edge.key}", oid.hex() if oid else "") for edge, oid in edges),
         )
 
     def _run(self, key: TaskKey) -> tuple[str, tuple[str, ...], str, str]:
-        """Return a run's tag, what it changed, the end of its log, and why it failed."""
+        """Return a run's tag, its changes, the end of its log, and the reason for a failure."""
         try:
             run = run_in(self.build, key)
         except NameUnknown:
@@ -150,17 +150,18 @@ class _Cards:
         records = Records(self.store)
         before = records.workdir(self.store.objects.commit(run.commit).parents[0])
         changes = [
-            each.line
-            for each in diff_pairs(self.store.objects, before, records.workdir(run.commit))
+            difference.line
+            for difference in diff_pairs(self.store.objects, before, records.workdir(run.commit))
         ]
         if len(changes) > MOST_CHANGES:
             changes = [
                 *changes[:MOST_CHANGES],
-                f"… and {len(changes) - MOST_CHANGES} more: prov diff {run.tag}",
+                f"… and {len(changes) - MOST_CHANGES} more: run `prov diff {run.tag}`",
             ]
         log = records.text(run.commit, LOG).decode("utf-8", "replace").splitlines()
         if len(log) > LOG_LINES:
-            log = [f"… {len(log) - LOG_LINES} lines before: prov show {run.tag}", *log[-LOG_LINES:]]
+            earlier = f"… {len(log) - LOG_LINES} earlier lines: run `prov show {run.tag}`"
+            log = [earlier, *log[-LOG_LINES:]]
         result = records.facts(run.commit).get("result", "")
         return (
             run.tag,
@@ -195,26 +196,26 @@ def _causes(
     followed = set(difference.followed)
     return tuple(
         CauseCard(
-            each.change.kind,
-            each.change.name,
-            "\n".join(difference_text(store.objects, each.change)),
-            each.tasks,
-            len(_above(each.tasks, users) & followed),
+            cause.change.kind,
+            cause.change.name,
+            "\n".join(difference_text(store.objects, cause.change)),
+            cause.tasks,
+            len(_above(cause.tasks, users) & followed),
         )
-        for each in difference.causes
+        for cause in difference.causes
     )
 
 
 def _above(keys: tuple[str, ...], users: Mapping[str, list[str]]) -> set[str]:
-    """Return the tasks that take something of these, directly or not."""
-    found: set[str] = set()
+    """Return the direct and indirect dependents of tasks."""
+    dependents: set[str] = set()
     queue = deque(keys)
     while queue:
         for user in users.get(queue.popleft(), ()):
-            if user not in found:
-                found.add(user)
+            if user not in dependents:
+                dependents.add(user)
                 queue.append(user)
-    return found
+    return dependents
 
 
 def _recipes(build: BuildList, tasks: tuple[TaskCard, ...]) -> tuple[RecipeRow, ...]:

@@ -1,18 +1,17 @@
-"""Tasks and their edges as a drawing: Graphviz's DOT, or an SVG whose layout is made here.
+"""Draw tasks and their edges as a Graphviz DOT graph, or as an SVG with a layout from this module.
 
-Tasks go in, text comes out; the style sheet is `drawing.css`. Keys may hold anything and are
-escaped; nothing in them can add markup.
+The functions are pure: tasks in, text out. The style sheet is `drawing.css`. Keys may contain any
+characters and are escaped, so they cannot add markup.
 
-The SVG's layout goes from left to right, so that a task is right of all that it takes from:
+The layout of the SVG runs from left to right, with each task to the right of its dependencies:
 
-1. Layers: a task's layer is the length of the longest chain that leads to it. Then each task moves
-   right, next to the first task that uses it. Otherwise all fetch tasks would be one column far
-   from where they are used.
-2. Edges that follow from others are left out: a task that takes from C, which takes from B, needs
-   no line from B. DOT has all of them, for programs (`tred` does the same there).
-3. Places: sweeps from left to right and back. In each, a task moves to the mean height of its
-   neighbours (the barycenter); the layer is sorted by that, and its tasks are put as near to it as
-   their size allows.
+1. Layers: the layer of a task is the length of the longest chain to it. Then each task moves right,
+   next to its first user. Otherwise all fetch tasks would form one column far from their users.
+2. Implied edges are omitted: if a task depends on C, and C depends on B, no line from B is drawn.
+   DOT has all edges, for use by programs (`tred` removes the implied ones).
+3. Rows: sweeps from left to right and back. In each sweep, a task moves to the mean height of its
+   neighbours (the barycenter). The layer is sorted by these heights, and its tasks are placed as
+   close to them as their sizes allow.
 """
 
 from __future__ import annotations
@@ -37,9 +36,9 @@ PALETTE: Mapping[str, tuple[str, str]] = {
     "up to date": ("#57606b", "#9da7b2"),
     "not built": ("#57606b", "#9da7b2"),
 }
-"""What happened -> its colour on paper, and in the dark.
+"""Outcome -> its colours in light and dark mode.
 
-All have a contrast of at least 4.5 to what is behind them.
+All have a contrast of at least 4.5 to their background.
 """
 
 BASE: Mapping[str, tuple[str, str]] = {
@@ -51,15 +50,15 @@ BASE: Mapping[str, tuple[str, str]] = {
 
 SWEEPS = 10
 ROW, HEIGHT = 48, 38
-"""From one task of a layer to the next, and a task's own height, in pixels."""
+"""Distance between the tasks of a layer, and the height of a task, in pixels."""
 GUTTER, MARGIN, LETTER = 44, 12, 7.1
-"""Between two layers; around all; of a label's letter. In pixels."""
+"""Distance between layers, outer margin, and width of a letter, in pixels."""
 LONGEST = 26
-"""Letters of a label; what is longer is shortened in the middle, and whole in the title."""
+"""Maximum length of a label. A longer label is shortened in the middle; the title is complete."""
 
 
 class Linked(Protocol):
-    """What an order of tasks is made of."""
+    """A task with dependencies."""
 
     @property
     def key(self) -> str: ...
@@ -75,16 +74,15 @@ class Drawn:
     what: str
     """ran, restored, cut off, stale, failed, up to date or not built."""
     edges: tuple[str, ...]
-    """Keys of the tasks that it takes from; those that are not drawn themselves are left out."""
+    """Keys of its dependencies. Tasks outside the drawing are ignored."""
     root: bool
-    """It is a root cause: something of its own changed."""
+    """Whether it is a root cause: one of its own inputs changed."""
 
 
 def dependencies_first(tasks: Sequence[Linked]) -> tuple[list[int], list[list[int]]]:
-    """Return an order in which each task comes after those it takes from, and each task's edges,
-    all as indexes.
+    """Return an order with dependencies first, and each task's edges, all as indexes.
 
-    No build has a circle of edges. A made-up one loses the edges that close it.
+    Builds have no cycles. In an artificial cycle, the closing edges are dropped.
     """
     index = {task.key: number for number, task in enumerate(tasks)}
     takes = [
@@ -101,9 +99,9 @@ def dependencies_first(tasks: Sequence[Linked]) -> tuple[list[int], list[list[in
 
 
 def _order(takes: Sequence[Sequence[int]]) -> list[int]:
-    """Return the indexes of tasks in an order in which each comes after those it takes from.
+    """Return the indexes of tasks with dependencies first.
 
-    Where a circle leaves no such task, the first of the others comes next.
+    If only tasks in cycles remain, the first of them is next.
     """
     users = _users(takes)
     waits = [len(others) for others in takes]
@@ -123,9 +121,7 @@ def _order(takes: Sequence[Sequence[int]]) -> list[int]:
 
 
 def printable(text: str) -> str:
-    """Return a text with all that can't be seen (controls, lone surrogates, marks of direction)
-    written as escapes.
-    """
+    """Return a text with invisible characters (controls, lone surrogates, bidi marks) escaped."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in text
@@ -133,7 +129,7 @@ def printable(text: str) -> str:
 
 
 def anchor(key: TaskKey) -> str:
-    """Return a key as part of an address: no two keys give the same."""
+    """Return a key as a URL fragment. Different keys have different fragments."""
     return quote(key, safe=":+@", errors="surrogatepass")
 
 
@@ -141,7 +137,7 @@ def anchor(key: TaskKey) -> str:
 
 
 def dot(tasks: Sequence[Drawn]) -> str:
-    """Return the tasks and all their edges as a graph for Graphviz, one cluster for each recipe."""
+    """Return the tasks and all their edges as a Graphviz graph, with one cluster per recipe."""
     recipes: dict[str, list[int]] = {}
     for number, task in enumerate(tasks):
         recipes.setdefault(task.key.recipe, []).append(number)
@@ -182,9 +178,9 @@ def _quoted(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Where a task is drawn: its upper left corner and its width, in pixels.
+    """Position of a task: its upper left corner and its width, in pixels.
 
-    All are HEIGHT high.
+    The height is HEIGHT.
     """
 
     layer: int
@@ -195,7 +191,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """All places of a drawing, and the lines (from, to) that it needs. Tasks are indexes."""
+    """The positions of a drawing and its lines (from, to), with tasks as indexes."""
 
     boxes: list[Box]
     lines: list[tuple[int, int]]
@@ -204,7 +200,7 @@ class Layout:
 
 
 def layout(tasks: Sequence[Drawn]) -> Layout:
-    """Return where each task is drawn, and which of the edges."""
+    """Return the position of each task, and the edges to draw."""
     order, takes = dependencies_first(tasks)
     takes = _without_implied(order, takes)
     users = _users(takes)
@@ -230,16 +226,15 @@ def layout(tasks: Sequence[Drawn]) -> Layout:
     )
 
 
-def spread(wanted: Sequence[float]) -> list[float]:
-    """Return places that are at least 1 apart, in the given order, and nearest to the wanted ones
-    (least squares).
+def spread(targets: Sequence[float]) -> list[float]:
+    """Return places at least 1 apart, in order, and nearest to the targets (least squares).
 
-    Neighbours that want the same place become a block around the mean of what they want, and grow
-    until all blocks are apart: the pooling of adjacent violators, as in isotonic regression.
+    Neighbours with overlapping places form a block around the mean of their targets. Blocks grow
+    until they no longer overlap: the pool adjacent violators algorithm of isotonic regression.
     """
     blocks: list[tuple[float, int]] = []
-    for number, want in enumerate(wanted):
-        total, count = want - number, 1
+    for number, target in enumerate(targets):
+        total, count = target - number, 1
         while blocks and blocks[-1][0] * count >= total * blocks[-1][1]:
             before, many = blocks.pop()
             total, count = total + before, count + many
@@ -257,7 +252,7 @@ def _users(takes: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 def _without_implied(order: Sequence[int], takes: Sequence[Sequence[int]]) -> list[list[int]]:
-    # for each task all that are below it, a bit each: a thousand tasks are 125 bytes
+    # a bit set of all dependencies for each task: 125 bytes for a thousand tasks
     below = [0] * len(takes)
     needed: list[list[int]] = [[] for _ in takes]
     for number in order:
@@ -289,7 +284,7 @@ def _rows(
         for place, number in enumerate(column):
             row[number] = place - len(column) / 2
 
-    def wish(number: int, near: Sequence[Sequence[int]]) -> float:
+    def mean_row(number: int, near: Sequence[Sequence[int]]) -> float:
         return (
             sum(row[other] for other in near[number]) / len(near[number])
             if near[number]
@@ -299,10 +294,10 @@ def _rows(
     for sweep in range(SWEEPS):
         near = users if sweep % 2 else takes
         for column in reversed(columns) if sweep % 2 else columns:
-            wishes = {number: wish(number, near) for number in column}
-            column.sort(key=wishes.__getitem__)
+            means = {number: mean_row(number, near) for number in column}
+            column.sort(key=means.__getitem__)
             for number, height in zip(
-                column, spread([wishes[number] for number in column]), strict=True
+                column, spread([means[number] for number in column]), strict=True
             ):
                 row[number] = height
     top = min(row, default=0.0)
@@ -314,7 +309,7 @@ def _class(what: str) -> str:
 
 
 def variables() -> str:
-    """Return the colours as CSS variables: declarations for the light, then for the dark."""
+    """Return the colours as CSS variables, for light and dark mode."""
     colours = {**BASE, **{_class(what): pair for what, pair in PALETTE.items()}}
     light, dark = (
         " ".join(f"--{name}: {pair[i]};" for name, pair in colours.items()) for i in (0, 1)
@@ -328,7 +323,7 @@ def variables() -> str:
 def style() -> str:
     """Return the drawing's style sheet.
 
-    All rules but the colours' are bound to its class, so that a page may hold it.
+    All rules except the colours apply only to its class, so it can be embedded in a page.
     """
     classes = map(_class, PALETTE)
     kinds = "".join(f".prov-graph .{name} {{ color: var(--{name}); }}\n" for name in classes)
@@ -336,21 +331,21 @@ def style() -> str:
 
 
 def svg(tasks: Sequence[Drawn]) -> str:
-    """Return the tasks as an SVG of its own.
+    """Return the tasks as a standalone SVG.
 
-    A task is a link to `#task-KEY` (`anchor`), its `data-task` its index.
+    Each task links to `#task-KEY` (see `anchor`) and has its index as `data-task`.
     """
     drawing = layout(tasks)
     boxes = drawing.boxes
     size = f"{drawing.width:.0f}", f"{drawing.height:.0f}"
-    # by layers and downwards: the order in which a keyboard goes through them
+    # by layer, then top to bottom: the order of keyboard navigation
     order = sorted(range(len(tasks)), key=lambda number: (boxes[number].layer, boxes[number].y))
     return "\n".join(
         [
             (
                 f'<svg xmlns="http://www.w3.org/2000/svg" class="prov-graph" width="{size[0]}"'
                 f' height="{size[1]}" viewBox="0 0 {size[0]} {size[1]}" role="group"'
-                ' aria-label="Tasks, and what they take from each other">'
+                ' aria-label="Tasks and their dependencies">'
             ),
             f"<style>{style()}</style>",
             *(_svg_line(boxes, start, end) for start, end in drawing.lines),
@@ -363,7 +358,7 @@ def svg(tasks: Sequence[Drawn]) -> str:
 def _svg_line(boxes: Sequence[Box], start: int, end: int) -> str:
     x, y = boxes[start].x + boxes[start].width, boxes[start].y + HEIGHT / 2
     to_x, to_y = boxes[end].x, boxes[end].y + HEIGHT / 2
-    # bent within the last gutter: a long line stays level until it is near where it ends
+    # bent within the last gutter, so a long line stays level until near its end
     bend = GUTTER / 2
     level = to_x - GUTTER
     path = (
@@ -407,4 +402,4 @@ def _short(text: str) -> str:
 
 def _title(task: Drawn) -> str:
     title = f"{printable(task.key)}: {printable(task.what)}"
-    return f"{title}, a root cause" if task.root else title
+    return f"{title}, root cause" if task.root else title

@@ -1,14 +1,14 @@
-"""The page of a report: one HTML file that needs nothing else, made of what a build did.
+"""Render the page of a report: one self-contained HTML file about a build.
 
-A `Report` goes in, text comes out; `build_report` fills it from the store. The page is `page.html`
-with these put in: the style sheet `report.css`, the script `report.js`, the colours, the drawing of
-the graph, an overview as JSON, and the details of each task (its log, above all) as JSON of their
-own. The script parses a task's details when its page is opened, so that a thousand logs cost
+This module is pure: it turns a `Report`, which `build_report` reads from the store, into text. The
+template `page.html` receives the style sheet `report.css`, the script `report.js`, the colours, the
+drawing of the graph, an overview as JSON, and the details of each task (mostly its log) as separate
+JSON. The script parses a task's details only when its page is opened, so a thousand logs cost
 nothing until then.
 
-What always holds: text of a build is in the page as JSON without `<`, `>` and `&`, or escaped for
-HTML in the title and the drawing, and the page's script puts it in as text. Beyond that, the page's
-policy (CSP) lets only that one script run, by its hash, and lets nothing be loaded.
+Text of a build is always in the page as JSON without `<`, `>` and `&`, or escaped for HTML in the
+title and the drawing, and the page's script inserts it as text. In addition, the page's content
+security policy (CSP) allows only that one script, by its hash, and loads nothing.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from prov.report.assets import asset
 from prov.report.drawing import Drawn, anchor, dependencies_first, printable, svg, variables
 
 WORKED = ("ran", "failed")
-"""What is said of tasks whose scripts were started."""
+"""Outcomes of tasks whose scripts were started."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedInput:
-    """An input of a task that is not as it was in the build before."""
+    """An input of a task that changed since the previous build."""
 
     kind: str
     name: str
@@ -48,74 +48,74 @@ class TaskCard:
     what: str
     """ran, restored, cut off, stale, failed, up to date or not built."""
     began: float | None
-    """Seconds since the build began."""
+    """Seconds since the start of the build."""
     seconds: float | None
     added: int
-    """Bytes that it added to the store."""
+    """Bytes added to the store."""
     task_hash: str
     output: str
     tag: str
     edges: tuple[str, ...]
-    """Keys of the tasks that it takes from."""
+    """Keys of its dependencies."""
     root: bool
-    """It is a root cause: something of its own changed."""
+    """Whether it is a root cause: one of its own inputs changed."""
     inputs: tuple[ChangedInput, ...]
-    """What changed of its inputs since the build before."""
+    """Inputs that changed since the previous build."""
     inputs_all: tuple[tuple[str, str], ...]
     """Name and text of every input."""
     changes: tuple[str, ...]
-    """What it changed in its WORKDIR: `A usr/bin/hello`."""
+    """Changes to its WORKDIR: `A usr/bin/hello`."""
     log: str
     problem: str
-    """Why it failed; empty if it did not."""
+    """Reason for a failure; empty on success."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildHead:
-    """A build as a whole."""
+    """A summary of a build."""
 
     id: str
     when: float
-    """When it began, in seconds since the epoch."""
+    """Start time, in seconds since the epoch."""
     result: str
     seconds: float
     targets: str
     host: str
     labels: tuple[str, ...]
     counts: dict[str, int]
-    """What happened -> to how many tasks."""
+    """Outcome -> number of tasks."""
 
 
 @dataclass(frozen=True, slots=True)
 class CauseCard:
-    """Something that changed, and what ran because of it."""
+    """A changed input, and the tasks that ran because of it."""
 
     kind: str
     name: str
     diff: str
     tasks: tuple[str, ...]
-    """Keys of the tasks that have it among their own inputs."""
+    """Keys of the tasks with this input."""
     followed: int
-    """How many tasks merely followed those."""
+    """Number of tasks that changed only as a consequence."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecipeRow:
-    """What a recipe cost in this build: seconds of its tasks, bytes added to the store."""
+    """The cost of a recipe in this build: seconds of its tasks, and bytes added to the store."""
 
     name: str
     version: str
     seconds: float
     added: int
     ran: int
-    """How many of its tasks ran."""
+    """Number of its tasks that ran."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that the page shows.
+    """The content of the page.
 
-    `before` is the build that this one is compared with, None if it is the first.
+    `before` is the previous build, for comparison; None for the first build.
     """
 
     build: BuildHead
@@ -127,23 +127,19 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class CriticalPath:
-    """The chain of tasks that took longest: however many workers there are, a build takes no less
-    than its seconds.
-    """
+    """The longest chain of tasks by time: a lower bound of a build's duration with any workers."""
 
     keys: tuple[str, ...]
     seconds: float
 
 
 def lanes(tasks: Sequence[TaskCard]) -> dict[str, int]:
-    """Return key -> lane for tasks with known times, so that no two of a lane overlap and lanes are
-    fewest.
+    """Return key -> lane for tasks with known times. Tasks in one lane never overlap.
 
-    In the order in which they began, each takes the lowest lane that is free then: a new lane is
-    opened only when all others are in use at that moment, and so no more than what ran at once at
-    some time.
+    In order of their start, each task gets the lowest free lane. A new lane is added only if all
+    others are in use at that time, so the number of lanes is minimal.
     """
-    found: dict[str, int] = {}
+    lane_of: dict[str, int] = {}
     busy: list[tuple[float, int]] = []
     free: list[int] = []
     timed = [
@@ -154,12 +150,12 @@ def lanes(tasks: Sequence[TaskCard]) -> dict[str, int]:
             heapq.heappush(free, heapq.heappop(busy)[1])
         lane = heapq.heappop(free) if free else len(busy)
         heapq.heappush(busy, (began + seconds, lane))
-        found[key] = lane
-    return found
+        lane_of[key] = lane
+    return lane_of
 
 
 def critical_path(tasks: Sequence[TaskCard]) -> CriticalPath:
-    """Return the longest chain by seconds among the tasks that ran, first to last."""
+    """Return the longest chain by seconds of tasks that ran, first to last."""
     worked = [task for task in tasks if task.what in WORKED and task.seconds is not None]
     order, takes = dependencies_first(worked)
     total = [0.0] * len(worked)
@@ -199,7 +195,7 @@ def render(report: Report) -> str:
             _json(f"details-{number}", _details(task)) for number, task in enumerate(report.tasks)
         ),
     }
-    # in one pass: what was put in is not searched for places again
+    # in one pass, so that inserted text is not searched for placeholders
     return re.sub(r"<!--put: (\w+)-->", lambda place: parts[place[1]], asset("page.html"))
 
 
@@ -244,11 +240,11 @@ def _details(task: TaskCard) -> dict[str, object]:
 
 
 def _json(name: str, value: object) -> str:
-    """Return a value as an element that the browser reads as text and that no text can end.
+    """Return a value as an element of text that the value cannot close.
 
-    Within `<script>`, HTML looks for `</script` and `<!--` whatever the type, and for nothing else:
-    without `<`, there is neither. ASCII, so that the lone surrogates of an undecodable path are
-    escapes and the page can be encoded.
+    Within `<script>`, HTML ends only at `</script` and treats only `<!--` specially, whatever the
+    type. Without `<`, neither can occur. ASCII output escapes the lone surrogates of undecodable
+    paths, so the page can be encoded.
     """
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
     for letter in "<>&":
@@ -271,7 +267,7 @@ def _policy(*markup: str) -> str:
         "default-src 'none'",
         f"script-src {hashes['script']}",
         f"style-src {hashes['style']}",
-        "img-src data:",  # the empty icon, or the browser would ask for one
+        "img-src data:",  # for the empty icon; without it, the browser would request one
         "base-uri 'none'",
         "form-action 'none'",
     )

@@ -7,7 +7,7 @@ const byKey = new Map(tasks.map((task) => [task.key, task]));
 const byAnchor = new Map(tasks.map((task) => [task.anchor, task]));
 tasks.forEach((task, index) => { task.index = index; });
 
-// Elements. Text is only ever appended as text.
+// Elements. Text is always appended as text, never as HTML.
 
 function el(tag, attributes, ...children) {
   const made = document.createElement(tag);
@@ -48,7 +48,7 @@ function bytes(count) {
 
 function moment(seconds) {
   const date = new Date(seconds * 1000);
-  if (Number.isNaN(date.getTime())) return el("span", {}, "at an unknown time");
+  if (Number.isNaN(date.getTime())) return el("span", {}, "unknown time");
   const text = date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
   return el("time", { datetime: date.toISOString() }, text);
 }
@@ -61,7 +61,7 @@ function facts(pairs) {
   return list;
 }
 
-// Long things show their beginning, and the rest on demand.
+// Long lists show their beginning, and the rest on demand.
 function limited(list, items, limit, make) {
   list.append(...items.slice(0, limit).map(make));
   if (items.length > limit) {
@@ -79,7 +79,7 @@ function limited(list, items, limit, make) {
 
 function diffBlock(text) {
   const lines = text.replace(/\n$/, "").split("\n");
-  const folder = /^[A-Z] /.test(lines[0]); // the lines of each file in it are indented
+  const folder = /^[A-Z] /.test(lines[0]); // the lines of each file in a folder are indented
   let inside = folder;
   const marked = lines.map((line) => {
     const bare = folder ? line.replace(/^ {4}/, "") : line;
@@ -94,7 +94,7 @@ function taskList(keys, limit = 12) {
   return limited(el("ul", { class: "links" }), keys, limit, (key) => el("li", {}, taskLink(key)));
 }
 
-// Tables whose heads sort them. A column is [name, value of a row, cell of a row, its class].
+// Tables with sortable columns. A column is [name, value of a row, cell of a row, its class].
 
 function sortable(caption, columns, rows) {
   const head = el("tr"), body = el("tbody");
@@ -107,7 +107,7 @@ function sortable(caption, columns, rows) {
     const button = el("button", { type: "button" }, name);
     const cell = el("th", { scope: "col", ...(style ? { class: style } : {}) }, button);
     button.addEventListener("click", () => {
-      // numbers from the largest, names from A
+      // numbers start with the largest, names with A
       const upwards = style ? cell.ariaSort === "descending" : cell.ariaSort !== "ascending";
       for (const other of head.children) other.removeAttribute("aria-sort");
       cell.setAttribute("aria-sort", upwards ? "ascending" : "descending");
@@ -128,7 +128,7 @@ function barred(text, share) {
   return el("span", { class: "barred" }, bar, text);
 }
 
-// Groups of tasks are one stop of the tab key each; within, arrow keys go to what is next in that direction.
+// A group of tasks is one tab stop; arrow keys move to the nearest task in that direction.
 
 const groups = [];
 
@@ -184,7 +184,7 @@ function fillHead() {
   if (before) {
     const more = build.seconds - before.seconds;
     const change = more ? `${duration(Math.abs(more))} ${more < 0 ? "less" : "more"} than` : "as long as";
-    took.push(el("span", { class: "quiet" }, `, ${change} the build before`));
+    took.push(el("span", { class: "quiet" }, `, ${change} the previous build`));
   }
   const counts = el("ul", { class: "counts" });
   const place = ([what]) => (KINDS.includes(what) ? KINDS.indexOf(what) : KINDS.length);
@@ -197,8 +197,8 @@ function fillHead() {
   byId("build").append(
     el("h1", {}, `Build ${build.id}: `, el("span", failed ? { class: "failed" } : {}, build.result)),
     facts([
-      ["Began", moment(build.when)],
-      ["Took", ...took],
+      ["Started", moment(build.when)],
+      ["Duration", ...took],
       ["Targets", build.targets],
       ["Host", build.host],
       ["Labels", ...build.labels.flatMap((label) => [el("span", { class: "tag" }, label), " "])],
@@ -220,16 +220,16 @@ function fillFailures() {
 function fillChanges() {
   const section = byId("changed");
   if (!before) {
-    section.append(el("p", { class: "quiet" }, "There is no build before this one."));
+    section.append(el("p", { class: "quiet" }, "There is no previous build."));
     return;
   }
   section.append(el("p", { class: "quiet" }, `Compared with build ${before.id} (${before.result}), `, moment(before.when), "."));
-  if (!causes.length) section.append(el("p", {}, "Nothing that goes into a task changed."));
+  if (!causes.length) section.append(el("p", {}, "No task inputs changed."));
   limited(section, causes, 30, (cause) => {
-    const followed = cause.followed ? `; ${many(cause.followed, "task")} followed` : "";
+    const followed = cause.followed ? `; ${many(cause.followed, "dependent task")} followed` : "";
     const article = el("article", {},
       el("h3", {}, `${cause.kind} `, el("span", { class: "mono" }, cause.name)),
-      el("p", { class: "quiet" }, `Changed for ${many(cause.tasks.length, "task")}${followed}.`));
+      el("p", { class: "quiet" }, `Changed in ${many(cause.tasks.length, "task")}${followed}.`));
     if (cause.diff) article.append(diffBlock(cause.diff));
     article.append(taskList(cause.tasks));
     return article;
@@ -243,7 +243,7 @@ function fillTimeline() {
   const total = Math.max(build.seconds, ...timed.map((task) => task.began + task.seconds)) || 1;
   const workers = timed.at(-1).lane + 1;
   const onPath = new Set(critical.keys);
-  // wide enough that short tasks can be told apart, and hit
+  // wide enough to distinguish and click short tasks
   const width = Math.max(576, 16 * Math.max(...Array.from({ length: workers }, (_, n) => timed.filter((t) => t.lane === n).length)));
   byId("workers").style.minWidth = `${width}px`;
   const percent = (seconds) => `${(100 * seconds / total).toFixed(3)}%`;
@@ -275,8 +275,8 @@ function fillTimeline() {
 }
 
 function fillCritical(workers) {
-  const text = `${many(workers, "task")} at once at most. `;
-  const path = `The critical path, filled, takes ${duration(critical.seconds)}: ${many(critical.keys.length, "task")}.`;
+  const text = `At most ${many(workers, "task")} ran in parallel. `;
+  const path = `The critical path (filled) has ${many(critical.keys.length, "task")} and takes ${duration(critical.seconds)}.`;
   byId("critical-text").append(text + (critical.keys.length ? path : ""));
   byId("critical").closest("details").hidden = !critical.keys.length;
   for (const key of critical.keys) {
@@ -291,7 +291,7 @@ function fillGraph() {
   for (const what of KINDS.filter((what) => tasks.some((task) => task.what === what))) {
     byId("legend").append(el("li", {}, badge(what)));
   }
-  if (tasks.some((task) => task.root)) byId("legend").append(el("li", {}, "thick border: a root cause"));
+  if (tasks.some((task) => task.root)) byId("legend").append(el("li", {}, "thick border: root cause"));
   for (const node of picture.querySelectorAll(".task")) node.setAttribute("href", address(tasks[node.dataset.task]));
   group(picture, ".task");
 
@@ -304,7 +304,7 @@ function fillGraph() {
   };
   picture.addEventListener("focusin", mark);
   picture.addEventListener("pointerover", mark);
-  // a large drawing begins where there is something to see
+  // scroll a large drawing to the first relevant task
   const first = picture.querySelector(".failed") || picture.querySelector(".root") || picture.querySelector(".task");
   if (first) {
     const box = first.getBBox();
@@ -320,7 +320,7 @@ function fillRecipes() {
   byId("recipes").hidden = !recipes.length;
   const most = (name) => Math.max(...recipes.map((row) => row[name])) || 1;
   const seconds = most("seconds"), added = most("added");
-  const { table } = sortable("Time and bytes by recipe", [
+  const { table } = sortable("Time and size by recipe", [
     ["Recipe", (row) => row.name, (row) => el("span", {}, row.name, " ", el("span", { class: "quiet" }, row.version))],
     ["Ran", (row) => row.ran, (row) => String(row.ran), "number"],
     ["Time", (row) => row.seconds, (row) => barred(duration(row.seconds), row.seconds / seconds), "number"],
@@ -335,7 +335,7 @@ let taskLines = [];
 function fillTasks() {
   const { table, lines } = sortable("Tasks", [
     ["Task", (task) => task.key, (task) => taskLink(task.key)],
-    ["What happened", (task) => task.what, (task) => el("span", {}, badge(task.what), task.root ? " (root cause)" : "")],
+    ["Outcome", (task) => task.what, (task) => el("span", {}, badge(task.what), task.root ? " (root cause)" : "")],
     ["Time", (task) => task.seconds ?? -1, (task) => duration(task.seconds), "number"],
     ["Added", (task) => task.added, (task) => (task.added ? bytes(task.added) : ""), "number"],
   ], tasks);
@@ -383,11 +383,11 @@ function taskPage(task, details) {
   const page = [turnPages(task), taskHead(task, details)];
   const part = (title, ...children) => page.push(el("section", { "aria-label": title }, el("h2", {}, title), ...children));
   if (task.problem) part("Problem", el("pre", {}, task.problem));
-  if (details.inputs.length) part("Inputs that changed", ...details.inputs.map(changedInput));
-  if (details.changes.length) part(`What it changed: ${many(details.changes.length, "path")}`, changesBlock(details.changes));
-  part("Log", details.log ? logBlock(details.log) : el("p", { class: "quiet" }, "Nothing is recorded."));
+  if (details.inputs.length) part("Changed inputs", ...details.inputs.map(changedInput));
+  if (details.changes.length) part(`Changes: ${many(details.changes.length, "path")}`, changesBlock(details.changes));
+  part("Log", details.log ? logBlock(details.log) : el("p", { class: "quiet" }, "No log is recorded."));
   const users = tasks.filter((other) => other.edges.includes(task.key)).map((other) => other.key);
-  if (task.edges.length) part("Takes from", taskList(task.edges, 40));
+  if (task.edges.length) part("Depends on", taskList(task.edges, 40));
   if (users.length) part("Used by", taskList(users, 40));
   if (details.all.length) part(`All inputs: ${details.all.length}`, ...details.all.map(oneInput));
   return el("main", {}, ...page);
@@ -405,12 +405,12 @@ function turnPages(task) {
 }
 
 function taskHead(task, details) {
-  const times = task.began === null ? "" : `, from ${duration(task.began)} after the build began`;
+  const times = task.began === null ? "" : `, started ${duration(task.began)} into the build`;
   return el("header", {},
     el("h1", { tabindex: "-1" }, task.key),
     facts([
-      ["What happened", badge(task.what), task.root ? " (root cause)" : ""],
-      ["Took", task.seconds === null ? "" : duration(task.seconds) + times],
+      ["Outcome", badge(task.what), task.root ? " (root cause)" : ""],
+      ["Duration", task.seconds === null ? "" : duration(task.seconds) + times],
       ["Added", task.added ? bytes(task.added) : ""],
       ["Task hash", details.hash && el("code", {}, details.hash)],
       ["Output", details.output && el("code", {}, details.output)],
@@ -430,7 +430,7 @@ function changesBlock(lines) {
 }
 
 function logBlock(log) {
-  // what terminals take as colours is noise here
+  // remove the terminal's colour codes
   return el("pre", { id: "log" }, log.replace(/\u001b\[[0-9;?]*[A-Za-z]/g, ""));
 }
 
@@ -442,7 +442,7 @@ function oneInput([name, text]) {
   return shown;
 }
 
-// Which page: `#task/KEY` is a task's; all else is the overview, at that section.
+// Routes: `#task/KEY` is the page of a task; any other hash is a section of the overview.
 
 let left = { scroll: 0, focus: null };
 
@@ -453,7 +453,7 @@ function route() {
 }
 
 function showTask(task) {
-  if (!byId(`details-${task.index}`)) return; // still being loaded: the route is taken again then
+  if (!byId(`details-${task.index}`)) return; // still loading: DOMContentLoaded routes again
   if (byId("task-page").hidden) left = { scroll: window.scrollY, focus: document.activeElement };
   byId("task-page").replaceChildren(taskPage(task, read(`details-${task.index}`)));
   byId("overview-page").hidden = true;

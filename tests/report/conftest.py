@@ -1,4 +1,4 @@
-"""Chromium without a window, one for all tests of pages."""
+"""Headless Chromium, shared by all tests of pages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     options.binary_location = binary
     for argument in (
         "--headless=new",
-        "--no-sandbox",  # which Chromium refuses to root; the page is one that is made here
+        "--no-sandbox",  # the sandbox does not run as root; these pages are trusted
         "--disable-dev-shm-usage",
         "--disable-gpu",
         "--lang=en",

@@ -1,4 +1,4 @@
-"""The style sheets and the script of the pages: a parser reads them, and finds no fault."""
+"""The style sheets and the script of the pages parse without errors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def declarations(sheet: str) -> list[tuple[str, str]]:
 
 
 def selectors(sheet: str) -> list[str]:
-    """Return the selectors of a style sheet, without those of its conditions (`@media`)."""
+    """Return the selectors of a style sheet, except those of conditions (`@media`)."""
     return [text.strip() for text in re.findall(r"[^{};]+(?=\{[^{}]*\})", sheet)]
 
 

@@ -1,6 +1,4 @@
-"""Drawings of graphs: everything has a place, lines go to the right, and no key breaks what it is
-put into.
-"""
+"""Drawings of graphs: no overlap, lines run to the right, and keys cannot inject markup."""
 
 from __future__ import annotations
 
@@ -53,7 +51,7 @@ def drawn(key: str, *edges: str, what: str = "ran", root: bool = False) -> Drawn
 
 @st.composite
 def graphs(draw: st.DrawFn) -> list[Drawn]:
-    """Return tasks of a random graph without circles, in any order."""
+    """Return tasks of a random acyclic graph, in any order."""
     count = draw(st.integers(0, 30))
     recipes = draw(st.integers(1, 5))
     keys = [f"r{n % recipes}:t{n}" for n in range(count)]
@@ -70,7 +68,7 @@ def graphs(draw: st.DrawFn) -> list[Drawn]:
 
 
 @given(graphs())
-def test_every_task_has_a_place_of_its_own_and_lines_go_to_the_right(tasks: list[Drawn]) -> None:
+def test_tasks_do_not_overlap_and_lines_run_to_the_right(tasks: list[Drawn]) -> None:
     found = layout(tasks)
     assert len(found.boxes) == len(tasks)
     columns: dict[int, list[float]] = {}
@@ -88,7 +86,7 @@ def test_every_task_has_a_place_of_its_own_and_lines_go_to_the_right(tasks: list
 
 
 @given(graphs())
-def test_lines_that_are_left_out_follow_from_others(tasks: list[Drawn]) -> None:
+def test_omitted_lines_are_implied(tasks: list[Drawn]) -> None:
     def below(edges: dict[TaskKey, set[str]]) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
         for number in dependencies_first(tasks)[0]:
@@ -122,9 +120,9 @@ def test_both_drawings_have_every_task(tasks: list[Drawn]) -> None:
         ([], [], []),
         ([drawn("a:1")], [0], []),
         ([drawn("a:2", "a:1"), drawn("a:1")], [1, 0], [(1, 0)]),
-        # C takes from B and A, B from A: that C takes from A follows
+        # C depends on B and A, B on A: the edge from C to A is implied
         ([drawn("a"), drawn("b", "a"), drawn("c", "a", "b")], [0, 1, 2], [(0, 1), (1, 2)]),
-        # what is needed late is drawn late
+        # a task that is needed late is drawn late
         (
             [drawn("a"), drawn("b", "a"), drawn("late"), drawn("c", "b", "late")],
             [0, 1, 1, 2],
@@ -174,7 +172,7 @@ def test_hostile_keys_stay_text_in_svg(key: str) -> None:
     names = {node.tag.removeprefix(SVG) for node in picture.iter()}
     assert names == {"svg", "style", "path", "a", "title", "rect", "text"}
     titles = [node.text for node in picture.iter(f"{SVG}title")]
-    assert f"z:{printable(key)}: ran, a root cause" in titles
+    assert f"z:{printable(key)}: ran, root cause" in titles
     assert {node.attrib["class"] for node in picture.iter(f"{SVG}a")} == {
         "task not-built",
         "task ran root",
@@ -218,7 +216,7 @@ def test_graphviz_shows_hostile_keys_as_they_are() -> None:
     picture = by_graphviz(dot(tasks))
     assert len(groups(picture, "node")) == len(groups(picture, "cluster")) == len(keys)
     texts = {node.text for node in picture.iter(f"{SVG}text")}
-    # what a key has before its first colon is the cluster's label
+    # the part of a key before its first colon is the cluster's label
     expected = {printable(task.key.partition(":")[0]) for task in tasks}
     assert {" ".join(text.split()) for text in expected} <= {
         " ".join((text or "").split()) for text in texts

@@ -1,6 +1,4 @@
-"""The page of a report: what is computed for it, that no text breaks out of it, and how Chromium
-shows it.
-"""
+"""The page of a report: its computed data, injection of text, and its behaviour in Chromium."""
 
 from __future__ import annotations
 
@@ -108,9 +106,7 @@ DIFF = (
 
 
 def made(count: int, log: str = "") -> Report:
-    """Return a report of a build that looks like one: chains of tasks, recipes that take from some
-    before them.
-    """
+    """Return a report of a realistic build: chains of tasks, and recipes with dependencies."""
     cards: list[TaskCard] = []
     workers = [0.0] * 4
     ends: dict[str, float] = {}
@@ -246,11 +242,11 @@ def test_the_critical_path_of_a_long_chain_is_found_without_recursion() -> None:
     assert critical_path(tasks).seconds == 5000.0
 
 
-# Nothing breaks out
+# Injection
 
 
 def hostile(text: str) -> Report:
-    """Return a report with a text in every place that has one."""
+    """Return a report with a text in every field."""
     changed = ChangedInput(text, text, text)
     build = BuildHead(text, 0.0, text, 1.0, text, text, (text,), {text: 1, "ran": 1})
     task = TaskCard(
@@ -282,7 +278,7 @@ def hostile(text: str) -> Report:
 
 
 class Outline(HTMLParser):
-    """The elements of a page, and the texts of its JSON."""
+    """The elements of a page, and the texts in its JSON."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -313,7 +309,7 @@ def test_hostile_texts_add_no_element_and_no_attribute(text: str) -> None:
     values = [json.loads(found) for found in page.texts]
     assert values[0]["tasks"][0]["key"] == text
     assert values[1]["log"] == text
-    render(hostile(text)).encode()  # as it is written to a file
+    render(hostile(text)).encode()  # encoded as in a file
 
 
 def test_the_policy_lets_only_the_pages_own_script_run() -> None:
@@ -336,7 +332,7 @@ def luminance(colour: str) -> float:
 
 
 def contrast(one: str, other: str) -> float:
-    """Return the contrast of two colours as WCAG 2 defines it."""
+    """Return the contrast of two colours as defined by WCAG 2."""
     darker, lighter = sorted((luminance(one), luminance(other)))
     return (lighter + 0.05) / (darker + 0.05)
 
@@ -360,7 +356,7 @@ LOG = "".join(f"gcc -O2 -c source-{n:04}.c -o source-{n:04}.o\n" for n in range(
 
 
 class Browser:
-    """A page in headless Chromium, and what is asked of it."""
+    """A page in headless Chromium, and queries of it."""
 
     def __init__(self, chrome: Chrome, folder: Path) -> None:
         self.chrome = chrome
@@ -369,7 +365,7 @@ class Browser:
     def open(self, report: Report, route: str = "") -> None:
         page = self.folder / "report.html"
         page.write_text(render(report), "utf-8")
-        self.chrome.get("about:blank")  # or only the fragment would change
+        self.chrome.get("about:blank")  # otherwise only the fragment would change
         self.window()
         for kind in ("browser", "performance"):
             self.chrome.get_log(kind)  # type: ignore[no-untyped-call]
@@ -411,7 +407,7 @@ class Browser:
         return [entry["message"] for entry in self.chrome.get_log("browser")]  # type: ignore[no-untyped-call]
 
     def requests(self) -> list[str]:
-        """Return what was asked for since the page was opened, but for itself and what is in it."""
+        """Return the requests since the page was opened, except those of the page itself."""
         log = self.chrome.get_log("performance")  # type: ignore[no-untyped-call]
         events = [json.loads(entry["message"])["message"] for entry in log]
         sent = [
@@ -449,7 +445,7 @@ def test_a_page_of_a_thousand_tasks_opens_at_once(browser: Browser) -> None:
     assert loaded < 20_000
     assert browser.run("document.querySelectorAll('#tasks tbody tr').length") == 1000
     assert browser.run("document.querySelectorAll('.prov-graph .task').length") == 1000
-    assert browser.run("document.getElementById('log')") is None  # no log before it is asked for
+    assert browser.run("document.getElementById('log')") is None  # parsed only on its own page
 
 
 def test_a_tasks_page_shows_its_log_inputs_and_changes(browser: Browser) -> None:
@@ -528,7 +524,7 @@ def test_each_group_of_tasks_is_one_stop_of_the_tab_key(browser: Browser) -> Non
 
 
 @pytest.mark.parametrize("route", ["", "#task/openssl:configure"])
-def test_a_phone_needs_not_scroll_sideways(browser: Browser, route: str) -> None:
+def test_a_phone_does_not_scroll_sideways(browser: Browser, route: str) -> None:
     report = made(42, LOG + "x" * 3000)
     long = replace(
         report.tasks[8],
@@ -577,19 +573,19 @@ def test_hostile_texts_do_nothing(browser: Browser, text: str) -> None:
     )
     assert browser.run("window.broken") is None
     assert browser.run("document.querySelectorAll('img, [onerror], [onfocus]').length") == 0
-    if "\udcff" not in text:  # which has no way out of the browser
+    if "\udcff" not in text:  # WebDriver cannot return a lone surrogate
         assert browser.run("document.querySelector('#task-page h1').textContent") == text
 
 
-def test_the_first_build_has_nothing_before_it(browser: Browser) -> None:
+def test_the_first_build_has_no_previous_build(browser: Browser) -> None:
     empty = BuildHead("1", 0.0, "done", 0.0, "image", "", (), {})
     browser.open(Report(empty, None, (), (), ()))
     assert browser.heading() == "Build 1: done"
-    assert "There is no build before this one." in browser.run("document.body.innerText")
+    assert "There is no previous build." in browser.run("document.body.innerText")
     assert browser.run("document.getElementById('timeline').hidden")
 
 
-def test_tables_are_sorted_by_their_heads(browser: Browser) -> None:
+def test_tables_are_sorted_by_their_headers(browser: Browser) -> None:
     browser.open(made(42))
     first = "document.querySelector('#recipes tbody td').textContent"
     assert browser.run(first) == "busybox 1.2.13"
