@@ -1,4 +1,4 @@
-"""The builds that a bisection judges, and their trees."""
+"""The candidates of a bisection, and their trees."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def question(good: BuildList, bad: BuildList, name: str = NAME) -> Question:
     return Question(good.commit.hex(), bad.commit.hex(), name, ("true",))
 
 
-def test_builds_in_their_line(store: Store) -> None:
+def test_builds_are_ordered(store: Store) -> None:
     record(store, "before")
     builds = [record(store, text) for text in ("a", "a", None, "b")]
     candidates = candidates_of(store, question(builds[0], builds[-1]))

@@ -1,4 +1,4 @@
-"""Changes of inputs, apart by recipe and joined again."""
+"""Changes of inputs, split by recipe and joined again."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_join_recipes() -> None:
     assert joined == (group("app:compile", "zlib:compile"), group("a:b", name="X"))
 
 
-def test_unexplained_changes_stay_apart() -> None:
+def test_unexplained_changes_are_not_joined() -> None:
     first, second = group("a:b", kind=SAME_INPUTS), group("c:d", kind=SAME_INPUTS)
     assert join_recipes([first, second]) == (first, second)
     assert input_steps([first, group("a:b")])[0].kind == "variable"

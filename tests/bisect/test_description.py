@@ -1,4 +1,4 @@
-"""The answer of a bisection in words."""
+"""The answer of a bisection as text."""
 
 from __future__ import annotations
 

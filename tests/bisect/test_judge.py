@@ -1,4 +1,4 @@
-"""Verdicts of a command, asked for once for each tree."""
+"""The judge runs the command once per tree."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def test_a_tree_is_judged_once(lab: Lab) -> None:
     assert list(lab.log.read().verdicts.values()) == ["good", "bad"]
 
 
-def test_a_logged_verdict_is_not_asked_for(lab: Lab) -> None:
+def test_a_logged_verdict_is_reused(lab: Lab) -> None:
     lab.judge(by_text).judge(lab.pair(lab.builds[1]), "two")
     again = Judge(lab.store, lab.log, lab.folder, lambda _command: 0, lab.watcher)
     assert again.judge(lab.pair(lab.builds[1]), "two") == "bad"
     assert again.checkouts == 0
 
 
-def test_the_directory_stands_where_the_command_says(lab: Lab) -> None:
+def test_the_directory_replaces_the_placeholder(lab: Lab) -> None:
     commands: list[Sequence[str]] = []
 
     def run(command: Sequence[str]) -> int:
@@ -92,9 +92,7 @@ def test_the_directory_stands_where_the_command_says(lab: Lab) -> None:
     ("codes", "verdict", "flaky"),
     [([0, 0, 0], "good", False), ([0, 1], "bad", True), ([125, 0, 125], "good", True)],
 )
-def test_a_command_that_is_repeated(
-    lab: Lab, codes: list[int], verdict: Verdict, flaky: bool
-) -> None:
+def test_a_repeated_command(lab: Lab, codes: list[int], verdict: Verdict, flaky: bool) -> None:
     remaining = iter(codes)
     judge = lab.judge(lambda _command: next(remaining), repeat=3)
     assert judge.judge(lab.pair(lab.builds[1]), "two") == verdict
@@ -102,7 +100,7 @@ def test_a_command_that_is_repeated(
     assert next(remaining, None) is None
 
 
-def test_a_command_that_is_never_found_is_a_mistake(lab: Lab) -> None:
+def test_a_command_that_is_never_found_is_an_error(lab: Lab) -> None:
     with pytest.raises(ProvError, match="for the good build too"):
         lab.judge(lambda _command: 127).judge(lab.pair(lab.builds[1]), "two")
 

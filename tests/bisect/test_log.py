@@ -1,4 +1,4 @@
-"""The log of a bisection: written, cut off, malformed, another user's."""
+"""The log of a bisection: complete, cut off, malformed, and of a different user."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_verdicts_are_appended(log: Log) -> None:
     assert content.flaky
 
 
-def test_a_line_that_a_kill_cut_off_does_not_count(log: Log) -> None:
+def test_a_truncated_line_is_ignored(log: Log) -> None:
     log.add("aa", "bad", "build 1", flaky=False)
     with open(log.path, "ab") as stream:
         stream.write(b'{"tree": "bb", "ver')

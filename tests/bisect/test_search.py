@@ -1,6 +1,4 @@
-"""The bisection as a pure machine, driven by oracles: it ends at what is right, and never asks
-twice.
-"""
+"""Bisection as a pure state machine, tested with oracles: correct, without repeated questions."""
 
 from __future__ import annotations
 
@@ -33,7 +31,7 @@ VERDICTS: st.SearchStrategy[Verdict] = st.sampled_from(["good", "bad", "skip"])
 def over_builds(
     trees: Line, say: Callable[[str], Verdict], known: dict[str, Verdict]
 ) -> tuple[Boundary, list[str]]:
-    """Drive the machine to its end; return that, and the trees that it asked for."""
+    """Drive the machine to its end; return the result and the tried trees."""
     asked: list[str] = []
     while isinstance(found := next_build(trees, known), Try):
         tree = trees[found.index]
@@ -47,7 +45,7 @@ def over_builds(
 
 @st.composite
 def lines(draw: st.DrawFn, *, gaps: bool) -> Line:
-    """A line of builds in runs of one tree each, with gaps where nothing can be tried."""
+    """A line of builds with runs of equal trees and gaps without a tree."""
     runs: list[Line] = [["0"] * draw(st.integers(1, 3))]
     for number in range(1, draw(st.integers(2, 24))):
         if gaps:
@@ -61,7 +59,7 @@ def turning(point: int) -> Callable[[str], Verdict]:
 
 
 @given(st.data(), lines(gaps=True))
-def test_with_one_turning_point_it_ends_there(data: st.DataObject, trees: Line) -> None:
+def test_a_single_boundary_is_found(data: st.DataObject, trees: Line) -> None:
     last = int(str(trees[-1]))
     point = data.draw(st.integers(1, last))
     found, asked = over_builds(trees, turning(point), {})
@@ -72,7 +70,7 @@ def test_with_one_turning_point_it_ends_there(data: st.DataObject, trees: Line) 
 
 
 @given(st.data(), lines(gaps=True))
-def test_skips_widen_the_step_by_no_more_than_themselves(data: st.DataObject, trees: Line) -> None:
+def test_the_boundary_contains_only_skipped_builds(data: st.DataObject, trees: Line) -> None:
     last = int(str(trees[-1]))
     point = data.draw(st.integers(1, last))
     skipped = data.draw(st.sets(st.integers(1, max(1, last - 1)).map(str))) - {str(last)}
@@ -83,9 +81,7 @@ def test_skips_widen_the_step_by_no_more_than_themselves(data: st.DataObject, tr
 
 
 @given(st.data(), st.lists(st.none() | st.integers(2, 9).map(str), max_size=30))
-def test_whatever_the_verdicts_it_ends_between_a_good_and_a_bad_one(
-    data: st.DataObject, middle: Line
-) -> None:
+def test_any_verdicts_end_between_a_good_and_a_bad_build(data: st.DataObject, middle: Line) -> None:
     trees = ["0", *middle, "1"]
     oracle = {tree: data.draw(VERDICTS) for tree in set(middle) if tree is not None}
     found, _ = over_builds(trees, oracle.__getitem__, {})
@@ -96,7 +92,7 @@ def test_whatever_the_verdicts_it_ends_between_a_good_and_a_bad_one(
 
 
 @given(st.data(), lines(gaps=True))
-def test_who_goes_on_from_any_verdicts_is_asked_the_same(data: st.DataObject, trees: Line) -> None:
+def test_a_resumed_search_tries_the_same_builds(data: st.DataObject, trees: Line) -> None:
     oracle = {tree: data.draw(VERDICTS) for tree in trees if tree}
     found, asked = over_builds(trees, oracle.__getitem__, {})
     kept = data.draw(st.integers(0, len(asked)))
@@ -105,7 +101,7 @@ def test_who_goes_on_from_any_verdicts_is_asked_the_same(data: st.DataObject, tr
 
 
 @given(st.data(), lines(gaps=True))
-def test_it_says_how_many_steps_are_left_at_the_most(data: st.DataObject, trees: Line) -> None:
+def test_the_number_of_remaining_steps_is_an_upper_bound(data: st.DataObject, trees: Line) -> None:
     judge = turning(data.draw(st.integers(1, int(str(trees[-1])))))
     known: dict[str, Verdict] = {}
     promised = []
@@ -137,7 +133,7 @@ def test_lines(trees: str, verdicts: dict[str, Verdict], found: Boundary | Try) 
     assert next_build([None if tree == "." else tree for tree in trees], verdicts) == found
 
 
-def test_a_row_that_cannot_be_told_is_left_behind_soon() -> None:
+def test_a_run_of_skipped_builds_is_left_quickly() -> None:
     trees: Line = [str(number) for number in range(101)]
     found, asked = over_builds(
         trees, lambda tree: "skip" if 30 <= int(tree) < 70 else turning(90)(tree), {}
@@ -151,7 +147,7 @@ def test_a_row_that_cannot_be_told_is_left_behind_soon() -> None:
 def over_changes(
     count: int, say: Callable[[Chosen], Verdict], known: dict[Chosen, Verdict]
 ) -> tuple[Chosen, list[Chosen]]:
-    """Drive the machine to its end; return the fewest, and the sets that it asked for."""
+    """Drive the machine to its end; return the fewest changes and the tried sets."""
     asked: list[Chosen] = []
     while isinstance(found := next_combination(count, known), Combine):
         assert found.chosen not in known, "asked twice"
@@ -165,7 +161,7 @@ def over_changes(
 
 @st.composite
 def guilty(draw: st.DrawFn, *, most: int = 24) -> tuple[int, list[Chosen]]:
-    """How many changes there are, and the sets of them any one of which is enough to be bad."""
+    """The number of changes, and the sets of changes that are each enough to be bad."""
     count = draw(st.integers(1, most))
     culprits = st.frozensets(st.integers(0, count - 1), min_size=1, max_size=4)
     return count, draw(st.lists(culprits, min_size=1, max_size=3))
@@ -176,7 +172,9 @@ def any_of(culprits: list[Chosen]) -> Callable[[Chosen], Verdict]:
 
 
 @given(guilty())
-def test_of_any_monotone_oracle_the_fewest_are_found(case: tuple[int, list[Chosen]]) -> None:
+def test_the_fewest_changes_of_any_monotone_oracle_are_found(
+    case: tuple[int, list[Chosen]],
+) -> None:
     count, culprits = case
     found, _ = over_changes(count, any_of(culprits), {})
     assert found in culprits
@@ -203,7 +201,7 @@ def test_a_pair_is_found_by_halving_twice() -> None:
 
 
 @given(st.data(), st.integers(1, 10))
-def test_whatever_the_verdicts_none_of_the_fewest_can_be_spared(
+def test_with_any_verdicts_no_change_of_the_fewest_can_be_omitted(
     data: st.DataObject, count: int
 ) -> None:
     known: dict[Chosen, Verdict] = {}
@@ -214,7 +212,7 @@ def test_whatever_the_verdicts_none_of_the_fewest_can_be_spared(
 
 
 @given(st.data(), guilty())
-def test_what_cannot_be_told_is_passed_over(
+def test_skipped_combinations_are_passed_over(
     data: st.DataObject, case: tuple[int, list[Chosen]]
 ) -> None:
     count, culprits = case
@@ -228,7 +226,7 @@ def test_what_cannot_be_told_is_passed_over(
 
 
 @given(st.data(), guilty(most=10))
-def test_who_goes_on_with_any_verdicts_is_asked_for_the_same_sets(
+def test_a_resumed_search_tries_the_same_sets(
     data: st.DataObject, case: tuple[int, list[Chosen]]
 ) -> None:
     count, culprits = case

@@ -1,4 +1,4 @@
-"""A bisection over builds of which nothing can be built again."""
+"""A bisection over builds that cannot be built again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.bisect.lab import NAME, record
 
 
 class Watcher:
-    """Records what is tried."""
+    """Records the tries."""
 
     def __init__(self) -> None:
         self.tried: list[str] = []
@@ -42,7 +42,7 @@ class Watcher:
 
 
 def by_text(command: Sequence[str]) -> int:
-    """Return the exit status of a command that is bad from the number 5 on, and skips 99."""
+    """Return the exit status of a command that is bad from 5 on and skips 99."""
     number = int(Path(command[-1], "file").read_text())
     return 125 if number == 99 else int(number >= 5)
 
@@ -91,7 +91,7 @@ def test_a_command_that_contradicts_the_question(tmp_path: Path, numbers: tuple[
         bisect.run()
 
 
-def test_it_continues_from_its_log(tmp_path: Path) -> None:
+def test_a_bisection_resumes_from_its_log(tmp_path: Path) -> None:
     with bisection(tmp_path, range(9)) as (bisect, _builds):
         first = bisect.run()
         again = Bisect(bisect.store, bisect.log, bisect.workshop, Watcher(), lambda _command: 255)

@@ -1,4 +1,4 @@
-"""Damage of many kinds, done to a store from a seed, and what must be true of it after a repair."""
+"""Damage a store in many ways from a seed, and check it after a repair."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prov.store.repository import Store
 
 
 def git_says(path: Path) -> str:
-    """Return what `git fsck --strict` finds wrong."""
+    """Return the problems reported by `git fsck --strict`."""
     command = [
         "git",
         f"--git-dir={path}",
@@ -34,7 +34,7 @@ def contents(path: Path) -> dict[str, Oid]:
 
 
 def flip(path: Path, at: int, bit: int = 0) -> None:
-    """Change one bit of a file."""
+    """Flip one bit of a file."""
     path.chmod(0o644)
     with open(path, "r+b") as stream:
         stream.seek(at)
@@ -50,7 +50,7 @@ def cut(path: Path, size: int) -> None:
 
 
 def wipe(path: Path, at: int, size: int) -> None:
-    """Fill a part of a file with zeros, as a disk does."""
+    """Fill a part of a file with zeros, as a failing disk does."""
     path.chmod(0o644)
     with open(path, "r+b") as stream:
         stream.seek(at)
@@ -58,7 +58,7 @@ def wipe(path: Path, at: int, size: int) -> None:
 
 
 def damage(path: Path, chance: random.Random) -> str:
-    """Do something to a store; return what."""
+    """Damage a store in one way, and return a description."""
     packs, indexes = (sorted((path / "objects/pack").glob(f"*.{end}")) for end in ("pack", "idx"))
     loose = sorted(each for each in (path / "refs").rglob("*") if each.is_file())
     refs = [each for each in [path / "packed-refs", *loose] if each.exists()]
@@ -83,8 +83,9 @@ def damage(path: Path, chance: random.Random) -> str:
 
 
 def whole_refs(store: Store) -> dict[str, Oid]:
-    """Return the refs all of whose objects are there and what their ids say; the objects must be
-    undamaged.
+    """Return the refs whose objects all exist and match their ids.
+
+    The objects must be undamaged.
     """
     refs = contents(store.path)
     reach = Reach.of(store.objects)

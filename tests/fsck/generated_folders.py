@@ -1,6 +1,4 @@
-"""Recorded directories for a generated store, in memory: written object by object when they are
-new.
-"""
+"""Recorded directories of a generated store, in memory. New objects are written one by one."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ from prov.worktree.placer import EPOCH_NS
 
 
 class File(NamedTuple):
-    """A file or symlink; its mtime in nanoseconds."""
+    """A file or symlink, with its mtime in nanoseconds."""
 
     oid: Oid
     mode: int = MODE_FILE
@@ -35,15 +33,13 @@ class File(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Folder:
-    """A folder that is never changed once it is made, and shared between all WORKDIRs that have
-    it.
-    """
+    """An immutable folder, shared by all WORKDIRs that have it."""
 
     entries: dict[str, File | Folder] = field(default_factory=dict)
     mtime: int | None = None
     """In nanoseconds; None for a WORKDIR itself."""
     tree: Oid | None = None
-    """Its content's id, once it is written."""
+    """Id of its content, after it is written."""
     attributes: Oid | None = None
 
     def at(self, path: str) -> File | Folder:
@@ -64,9 +60,7 @@ class Folder:
 
 
 def with_items(folder: Folder, items: Mapping[str, File | Folder], now: int = EPOCH_NS) -> Folder:
-    """Return a folder that also has these items at these paths; what had to be made for that gets
-    `now` for mtime.
-    """
+    """Return a folder with additional items at these paths. New folders get the mtime `now`."""
     entries, below = dict(folder.entries), dict[str, dict[str, File | Folder]]()
     for path, item in items.items():
         first, _, rest = path.partition("/")
@@ -83,7 +77,7 @@ def with_items(folder: Folder, items: Mapping[str, File | Folder], now: int = EP
 
 
 def without_times(folder: Folder) -> Folder:
-    """Return the folder as others get it out of an output."""
+    """Return the folder without mtimes, as in an output."""
     entries = {
         name: without_times(item) if isinstance(item, Folder) else item._replace(mtime=EPOCH_NS)
         for name, item in folder.entries.items()
@@ -92,7 +86,7 @@ def without_times(folder: Folder) -> Folder:
 
 
 def merged(folders: Sequence[Folder]) -> Folder:
-    """Return the union of folders out of outputs that have no file in common."""
+    """Return the union of output folders that have no file in common."""
     if len(folders) == 1:
         return folders[0]
     below: dict[str, list[File | Folder]] = {}
@@ -107,9 +101,7 @@ def merged(folders: Sequence[Folder]) -> Folder:
 
 
 class Objects:
-    """Writes objects as `ObjectWriter` does, into pack after pack, and need not look into those
-    that are finished.
-    """
+    """Writes objects like `ObjectWriter`, in several packs, without reading finished packs."""
 
     def __init__(self, store: Store) -> None:
         self._folder = store.objects.folder
@@ -141,7 +133,7 @@ class Objects:
 
     @property
     def size(self) -> int:
-        """Bytes in the pack that is being written."""
+        """Bytes in the current pack."""
         return self._stream.size
 
     def file(self, data: bytes, mode: int = MODE_FILE, mtime: int = EPOCH_NS) -> File:
@@ -161,7 +153,7 @@ class Objects:
         return folder.tree
 
     def attributes(self, folder: Folder) -> Oid:
-        """Write a folder's mtimes, in the form of a WORKDIR."""
+        """Write a folder's mtimes, in the format of a WORKDIR."""
         if folder.attributes is None:
             lines = (
                 []

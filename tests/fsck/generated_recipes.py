@@ -1,4 +1,4 @@
-"""Recipes of a generated store: what they are made of, and what their tasks make of that."""
+"""Recipes of a generated store: their inputs, and the results of their tasks."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from prov.worktree.placer import EPOCH_NS
 from tests.fsck.generated_folders import File, Folder, Objects, merged, with_items
 
 FIRST_BUILD = 1_700_000_000
-"""When the first build begins, in seconds since the epoch."""
+"""Start of the first build, in seconds since the epoch."""
 MACHINE = "qemux86-64"
 VERSION = "1.0"
 TOOLS = ("gcc", "ld", "make", "sh", "sed", "install")
 REMEMBERED = 30
-"""Results of a task that a change taken back may find again."""
+"""Number of a task's results that a reverted change may reuse."""
 TASKS = (
     "fetch",
     "unpack",
@@ -56,7 +56,7 @@ IMAGE = "image:image"
 
 
 class Source(NamedTuple):
-    """A source file: numbers that stand for what is in it. A comment makes no other program."""
+    """A source file: numbers that stand for its content. A comment does not change the program."""
 
     code: int = 0
     comment: int = 0
@@ -65,32 +65,30 @@ class Source(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Recipe:
-    """A recipe as it is now."""
+    """The current state of a recipe."""
 
     name: str
     depends: tuple[Recipe, ...] = ()
     static: bool = False
-    """Its program holds the libraries that it needs, so that it is another when they are."""
+    """Whether its program contains the libraries that it needs, and so changes with them."""
     sources: dict[str, Source] = field(default_factory=dict)
     variables: dict[str, int] = field(
         default_factory=lambda: {"CFLAGS": 0, "EXTRA_OECONF": 0, "DESCRIPTION": 0}
     )
     patches: dict[str, int] = field(default_factory=dict)
-    """Source file that is patched -> which patch."""
+    """Patched source file -> number of the patch."""
 
     @property
     def folder(self) -> str:
         return f"{self.name}-{VERSION}"
 
     def code(self, path: str) -> tuple[object, ...]:
-        """Return what a compiler sees of a source file."""
+        """Return the part of a source file that a compiler sees."""
         return self.name, path, self.sources[path].code, self.patches.get(path)
 
 
 def noise(*parts: object, size: int = 160) -> bytes:
-    """Return what stands for a compiler's work: bytes that are others when anything is that they
-    were made of.
-    """
+    """Return bytes that stand for a compiler's output and change with any of its inputs."""
     return hashlib.shake_128(repr(parts).encode()).digest(size)
 
 
@@ -120,9 +118,7 @@ def source_text(recipe: Recipe, path: str, *, patched: bool = False) -> bytes:
 
 
 class Made(NamedTuple):
-    """What a task made: its WORKDIR, what is below its output folders (None if it failed), and its
-    log.
-    """
+    """The result of a task: WORKDIR, output folders (None if it failed) and log."""
 
     workdir: Folder
     output: Folder | None
@@ -131,9 +127,7 @@ class Made(NamedTuple):
 
 @dataclass(slots=True)
 class Taken:
-    """What a task starts from: the WORKDIR, the outputs in its sysroot, the moment in
-    nanoseconds.
-    """
+    """The start of a task: WORKDIR, outputs in its sysroot, and time in nanoseconds."""
 
     start: Folder
     needs: list[Folder]
@@ -142,7 +136,7 @@ class Taken:
 
 
 class Bodies:
-    """The tasks' scripts: from what a task takes to what it makes, a method each."""
+    """The tasks' scripts, one method each: from the start to the result."""
 
     def __init__(self, objects: Objects) -> None:
         self.objects = objects
@@ -152,7 +146,7 @@ class Bodies:
         return made
 
     def sources(self, recipe: Recipe) -> Folder:
-        """Return the folder of sources that a recipe names."""
+        """Return the folder of sources of a recipe."""
         files = {path: self.objects.file(source_text(recipe, path)) for path in recipe.sources}
         folder = with_items(Folder(mtime=EPOCH_NS), files)
         folder.entries["configure"] = cast(File, folder.entries["configure"])._replace(
@@ -346,7 +340,7 @@ class Bodies:
         return Made(workdir, Folder({"deploy-deb": workdir.folder("deploy-deb")}), log)
 
     def image(self, taken: Taken, packages: Mapping[str, Folder]) -> Made:
-        """The image's only task: `packages` are those that are unpacked into it."""
+        """Run the image's only task; `packages` are unpacked into it."""
         status = "".join(
             f"Package: {name}\nStatus: install ok installed\nVersion: 1\n\n" for name in packages
         )

@@ -1,12 +1,11 @@
-"""A store as many builds leave it, without building anything: for tests and benchmarks of questions
-about history.
+"""Generate a store as if by many builds, without building, for tests and benchmarks of history.
 
-`make_store` plays the builds of a made-up project: recipes that need each other, whose sources,
-patches and variables change from build to build, and an image of all of them. What each task makes
-is a function of its inputs, so that task hashes, outputs, cut-offs and first parents come out as
-they would in builds. Objects are prov's own (`write_run`, `task_hash`), written into a few large
-packs as `consolidate` leaves them; refs are written at the end as one `packed-refs`. Nothing but
-the arguments decides what is in the store.
+`make_store` simulates the builds of an artificial project: recipes that need each other, whose
+sources, patches and variables change from build to build, and an image of all of them. The result
+of each task is a function of its inputs, so task hashes, outputs, skipped tasks and first parents
+are the same as in real builds. Objects are written by prov's own functions (`write_run`,
+`task_hash`) to a few large packs, as by `consolidate`. Refs are written at the end as one
+`packed-refs`. The store depends only on the arguments.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ from tests.fsck.generated_recipes import (
 
 
 class Node(NamedTuple):
-    """A task of the project's graph, and the keys of others that it takes something of."""
+    """A task of the project's graph, and the keys of its dependencies."""
 
     key: str
     recipe: Recipe
@@ -90,7 +89,7 @@ class Node(NamedTuple):
 
     @property
     def where(self) -> str:
-        """The folder that its script begins in."""
+        """The start directory of its script."""
         return "${B}" if self.task in WITH_SYSROOT else "${WORKDIR}"
 
     @property
@@ -103,7 +102,7 @@ class Node(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a run left."""
+    """The result of a run."""
 
     task_hash: Oid
     output: Oid
@@ -111,12 +110,12 @@ class Result(NamedTuple):
     number: int
     workdir: Folder
     gives: Folder
-    """The output as others get it."""
+    """The output as other tasks get it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something that a build finds changed: the tasks that see it, and how it is made."""
+    """A change before a build: the affected tasks, and a function that makes it."""
 
     tasks: tuple[str, ...]
     table: dict[str, object]
@@ -125,7 +124,7 @@ class Change:
 
 
 class History:
-    """The project, and what is recorded of it so far."""
+    """The project, and its recorded history so far."""
 
     def __init__(
         self, store: Store, objects: Objects, *, recipes: int, runs: int, seed: int
@@ -207,7 +206,7 @@ class History:
     # what changes between builds
 
     def reached(self, keys: Iterable[str]) -> set[str]:
-        """Return the tasks and all that depend on them."""
+        """Return the tasks and all their dependents."""
         found, pending = set(keys), list(keys)
         while pending:
             new = set(self.users[pending.pop()]) - found
@@ -216,9 +215,7 @@ class History:
         return found
 
     def change(self, room: int) -> bool:
-        """Change something that makes at most `room` tasks run, if there is such a thing; tell
-        whether.
-        """
+        """Make a change that runs at most `room` tasks; return False if there is none."""
         for _ in range(8):
             change, back = (
                 self._undone() if self.undo and self.random.random() < 0.06 else self._new_change()
@@ -296,11 +293,11 @@ class History:
 
     @property
     def _may_break(self) -> bool:
-        """Tell whether there will be runs enough to mend it."""
+        """Return whether enough runs remain to fix a broken source."""
         return self.runs - self.ran > 3 * len(self.nodes)
 
     def mend(self) -> None:
-        """Correct the sources that do not compile."""
+        """Fix the sources that do not compile."""
         for recipe in self.recipes:
             for path, source in recipe.sources.items():
                 if source.broken:
@@ -315,7 +312,7 @@ class History:
     # one build
 
     def build(self, forced: Sequence[str] = ()) -> None:
-        """Run what is to be run, and append to the history of builds."""
+        """Run the tasks that are due, and append the build to the history."""
         began, happened, failed = self.time, dict[str, str](), False
         work, unknown = self.reached({*self.dirty, *forced}), set[str]()
         done: set[str] = set()
@@ -366,7 +363,7 @@ class History:
         return task_hash(sink, own, edges)
 
     def _own(self, node: Node) -> OwnInputs:
-        """Return a task's own inputs, as `InputsReader` gathers them."""
+        """Return a task's own inputs, as `InputsReader` collects them."""
         add, recipe, task = self.objects.add, node.recipe, node.task
         lines = [
             f"task {node.key}",
@@ -407,7 +404,7 @@ class History:
         return own
 
     def run(self, node: Node, oid: Oid) -> Result | None:
-        """Run a task; None if it failed."""
+        """Run a task; return None if it failed."""
         start, size = self._start(node), self.objects.size
         seconds = self.random.uniform(0.01, 4)
         began, self.time = self.time + 0.02, self.time + 0.04 + seconds
@@ -449,7 +446,7 @@ class History:
         return result
 
     def _definition(self, node: Node) -> bytes:
-        """Return what it needs to be run again, as `define` words it."""
+        """Return the task's definition for reruns, in the format of `define`."""
         sources: list[list[object]] = []
         patches: list[list[object]] = []
         if node.task == "fetch":
@@ -492,7 +489,7 @@ class History:
         return f"{{\n{rows}\n}}\n".encode()
 
     def _start(self, node: Node) -> tuple[Oid, Folder]:
-        """Return the commit and the WORKDIR that a task starts from."""
+        """Return the start commit and WORKDIR of a task."""
         if node.after:
             return self.now[node.after].commit, self.now[node.after].workdir
         if not node.from_:
@@ -510,7 +507,7 @@ class History:
         return self.now[key].gives.folder("sysroot-destdir")
 
     def _sysroots(self, node: Node, needs: Sequence[Folder]) -> dict[str, Pair]:
-        """Return what the record says of the sysroots."""
+        """Return the sysroots' entries in the record."""
         if not needs:
             return {}
         taken = tuple(self.now[key].output for key in node.needs)
@@ -523,7 +520,7 @@ class History:
         return {"target": before[1]}
 
     def _packages(self) -> dict[str, Folder]:
-        """Return what is installed into the image."""
+        """Return the packages in the image."""
         found: dict[str, Folder] = {}
         for recipe in self.recipes:
             split = self.now[f"{recipe.name}:package"].gives.folder("packages-split")
@@ -560,7 +557,7 @@ class History:
             del known[next(iter(known))]
 
     def _record(self, happened: Mapping[str, str], began: float, *, ok: bool) -> None:
-        """Append a build to the history, as `record_build` encodes it."""
+        """Append a build to the history, encoded as by `record_build`."""
         lines: dict[str, list[Line]] = {}
         for key, result in self.now.items():
             if key not in self.dirty:
@@ -619,7 +616,7 @@ class History:
     # many builds
 
     def play(self, builds: int) -> None:
-        """Build until there are as many runs as wanted, and at least so many builds."""
+        """Build until the numbers of runs and builds are reached."""
         made = 0
         while self.ran < self.runs or made < builds:
             left, failing = self.runs - self.ran, self.broken
@@ -630,7 +627,7 @@ class History:
                 self.compiler += 1
                 self.use_compiler()
             elif made:
-                for _ in self.recipes:  # more changes hardly make more tasks run
+                for _ in self.recipes:  # more changes rarely run more tasks
                     if len(self.reached(self.dirty)) >= goal or not self.change(left):
                         break
             self.build(forced=(IMAGE,) if goal and not self.dirty else ())
@@ -650,8 +647,9 @@ def _environment(node: Node) -> dict[str, str]:
 
 
 def _ends_of_packs(runs: int) -> set[int]:
-    """Return after which runs a pack ends: each twice what follows it, and the last runs have one
-    each.
+    """Return the runs after which a pack ends.
+
+    Each pack is twice as large as the rest after it, and the last runs have one pack each.
     """
     ends, at = set[int](), 0
     while runs - at > 12:
@@ -663,12 +661,12 @@ def _ends_of_packs(runs: int) -> set[int]:
 def make_store(
     path: Path, *, runs: int, recipes: int = 64, builds: int = 0, seed: int = 0
 ) -> Store:
-    """Make a store of `runs` task commits at a path where there is none, and return it.
+    """Create and return a store with `runs` task commits at a path that does not exist.
 
-    There are as many recipes as asked for, or fewer if there are not runs enough to make each once.
-    `builds`, if it is given, is how many builds the runs are spread over, at least; else each
-    changes one thing or a few. The recipes are called `part00` and so on and have the tasks
-    `TASKS`; `image:image` is made of all their packages.
+    The number of recipes is as requested, or smaller if the runs are too few to build each recipe
+    once. `builds` is the minimum number of builds that share the runs; by default each build has
+    one or a few changes. The recipes are named `part00`, `part01` and so on and have the tasks
+    `TASKS`; `image:image` contains all their packages.
     """
     recipes = max(min(recipes, (runs - 1) // len(TASKS)), 1)
     if runs < recipes * len(TASKS) + 1:

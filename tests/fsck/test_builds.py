@@ -1,4 +1,4 @@
-"""The history of builds: what its order is, and what a well-formed line is."""
+"""The history of builds: its order and the format of its lines."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_lost_build_is_left_out(store: Store, builds: list[CommitId]) -> None:
     assert store.objects.commit(last).tree == store.objects.commit(builds[2]).tree
 
 
-def test_the_nearest_earlier_build_stands_for_a_lost_one(
+def test_the_nearest_earlier_build_replaces_a_lost_one(
     store: Store, builds: list[CommitId]
 ) -> None:
     reach = Reach.of(store.objects)

@@ -1,6 +1,4 @@
-"""Damage to objects and refs is found and named, git agrees, and a repair loses nothing that was
-whole.
-"""
+"""Damage to objects and refs is reported, git agrees, and a repair keeps everything intact."""
 
 from __future__ import annotations
 
@@ -62,7 +60,7 @@ def state(path: Path) -> dict[str, tuple[int, int]]:
 
 
 def look(store: Store) -> Findings:
-    """Look at a store; nothing of it may change, and what git finds we find."""
+    """Check a store. It must not change, and git's findings must be reported."""
     before = state(store.path)
     found = check(Store.open(store.path))
     assert state(store.path) == before
@@ -72,14 +70,14 @@ def look(store: Store) -> Findings:
 
 
 def mend(store: Store, sources: Sources = NOTHING) -> Repair:
-    """Repair a store; both fscks must call it clean then."""
+    """Repair a store. prov and git must then report it as clean."""
     done = repair(Store.open(store.path), sources)
     assert done.after.wrong == []
     assert git_says(store.path) == ""
     return done
 
 
-def told(found: Findings, kind: str) -> list[str]:
+def problem_texts(found: Findings, kind: str) -> list[str]:
     return [f"{each.where}: {each.what}" for each in found.wrong if each.kind == kind]
 
 
@@ -95,7 +93,7 @@ def runs(store: Store) -> list[str]:
     return [name for name, ref in refs.items() if isinstance(ref, RunRef) and not ref.failed]
 
 
-def test_a_store_that_is_whole_is_told_to_be(store: Store) -> None:
+def test_an_intact_store_has_no_problems(store: Store) -> None:
     assert look(store).problems == []
     done = mend(store)
     assert done.done == []
@@ -123,17 +121,17 @@ def test_a_damaged_or_missing_index_costs_nothing(
     before = contents(store.path)
     spoil(packs(store, ".idx")[0])
     found = look(store)
-    assert len(told(found, "pack")) == 1
+    assert len(problem_texts(found, "pack")) == 1
     mend(store)
     assert contents(store.path) == before
     assert whole_refs(Store.open(store.path)) == before
 
 
-def test_a_flipped_bit_costs_what_hangs_on_that_object(store: Store) -> None:
+def test_a_flipped_bit_costs_only_what_depends_on_that_object(store: Store) -> None:
     pack, before = packs(store, ".pack")[0], contents(store.path)
     flip(pack, pack.stat().st_size // 2, 5)
     found = look(store)
-    assert len(told(found, "pack")) == 1
+    assert len(problem_texts(found, "pack")) == 1
     (lost,) = [each for each in found.wrong if each.kind == "object"]
     assert lost.needed_by and set(lost.needed_by) <= before.keys()
     assert "in the damaged " + pack.stem in lost.what
@@ -145,17 +143,17 @@ def test_a_flipped_bit_costs_what_hangs_on_that_object(store: Store) -> None:
 
 
 @pytest.mark.parametrize("spoil", [halve, empty, Path.unlink])
-def test_a_pack_cut_off_or_gone_leaves_what_was_elsewhere(
+def test_a_truncated_or_missing_pack_costs_only_its_objects(
     store: Store, spoil: Callable[[Path], None]
 ) -> None:
     spoil(packs(store, ".pack")[1])
-    assert told(look(store), "pack")
+    assert problem_texts(look(store), "pack")
     mend(store)
     assert BUILDS in contents(store.path)
     BuildList(Store.open(store.path), CommitId(contents(store.path)[BUILDS])).facts()
 
 
-def test_a_malformed_tree_goes_with_what_holds_it(store: Store) -> None:
+def test_a_malformed_tree_is_removed_with_its_holders(store: Store) -> None:
     before = contents(store.path)
     with store.objects.writer() as writer:
         tree = writer.add_tree([Entry(b".git", MODE_FILE, writer.add("blob", b"x"))])
@@ -171,7 +169,7 @@ def test_a_malformed_tree_goes_with_what_holds_it(store: Store) -> None:
     assert contents(store.path) == before
 
 
-def test_what_is_missing_is_fetched_where_somebody_has_it(store: Store, generated: Path) -> None:
+def test_missing_objects_are_fetched_from_remotes(store: Store, generated: Path) -> None:
     other, before = Store.open(generated), contents(store.path)
     for pack in packs(store, ".pack")[:2]:
         pack.unlink()
@@ -183,7 +181,7 @@ def test_what_is_missing_is_fetched_where_somebody_has_it(store: Store, generate
     assert contents(store.path) == before
 
 
-def test_who_gives_another_object_than_was_asked_for_is_not_believed(store: Store) -> None:
+def test_a_wrong_object_from_a_remote_is_rejected(store: Store) -> None:
     packs(store, ".pack")[1].unlink()
     mend(store, Sources(fetch=lambda oid: whole_content("blob", b"something else")))
 
@@ -205,7 +203,7 @@ def test_a_lost_workdir_leaves_the_record(store: Store) -> None:
     assert f"\tfsck\t{name}\n" in (store.path / "pruned").read_text()
 
 
-def test_what_is_the_same_everywhere_is_computed(store: Store) -> None:
+def test_constant_objects_are_computed(store: Store) -> None:
     before = contents(store.path)
     start = Commit(
         bytes.fromhex("4b825dc642cb6eb9a060e54bf8d69288fbee4904"),
@@ -219,7 +217,7 @@ def test_what_is_the_same_everywhere_is_computed(store: Store) -> None:
     assert look(store).wrong
     mend(store)
     after = contents(store.path)
-    # a static ref's output may be one that no run tells of any more
+    # the run that produced a static ref's output may be missing
     assert {name: after.get(name) for name in before if "/static/" not in name} == {
         name: oid for name, oid in before.items() if "/static/" not in name
     }
@@ -241,7 +239,7 @@ def test_a_running_build_is_left_alone(store: Store) -> None:
 # refs
 
 
-def test_head_is_written_anew(store: Store) -> None:
+def test_head_is_rewritten(store: Store) -> None:
     (store.path / "HEAD").write_bytes(b"\0" * 20)
     assert head_problem(store.path) is not None
     assert repair_head(store.path)
@@ -253,7 +251,7 @@ def point(store: Store, name: str, oid: Oid) -> None:
     store.refs.update(RefUpdate(name, oid))
 
 
-def test_refs_that_name_something_else_are_found_and_dropped(store: Store) -> None:
+def test_refs_with_wrong_targets_are_deleted(store: Store) -> None:
     refs = contents(store.path)
     run, build = runs(store)[0], refs[BUILDS]
     commit = store.objects.commit(refs[run])
@@ -279,7 +277,7 @@ def test_refs_that_name_something_else_are_found_and_dropped(store: Store) -> No
     assert contents(store.path) == refs
 
 
-def test_a_run_under_a_wrong_name_gets_its_own(store: Store) -> None:
+def test_a_run_with_a_wrong_name_is_renamed(store: Store) -> None:
     refs, run = contents(store.path), runs(store)[0]
     wrong = run.replace("refs/tags/", "refs/tags/x")
     store.refs.update(RefUpdate(run, None), RefUpdate(wrong, refs[run]))
@@ -288,7 +286,7 @@ def test_a_run_under_a_wrong_name_gets_its_own(store: Store) -> None:
     assert contents(store.path) == refs
 
 
-def test_somebodys_own_refs_are_left_alone(store: Store) -> None:
+def test_refs_of_users_are_unchanged(store: Store) -> None:
     refs = contents(store.path)
     point(store, "refs/tags/v1.0", refs[BUILDS])
     point(store, "refs/heads/mine", refs[BUILDS])
@@ -298,7 +296,7 @@ def test_somebodys_own_refs_are_left_alone(store: Store) -> None:
     assert contents(store.path).keys() - refs.keys() == {"refs/tags/v1.0", "refs/heads/mine"}
 
 
-def test_a_symbolic_ref_and_one_without_an_id_are_dropped(store: Store) -> None:
+def test_symbolic_and_empty_refs_are_deleted(store: Store) -> None:
     refs = contents(store.path)
     (store.path / "refs/prov/label").mkdir(parents=True, exist_ok=True)
     (store.path / "refs/prov/label/link").write_text("ref: refs/heads/builds\n")
@@ -309,18 +307,18 @@ def test_a_symbolic_ref_and_one_without_an_id_are_dropped(store: Store) -> None:
     assert contents(store.path) == refs
 
 
-def test_an_output_that_no_run_had_is_put_right(store: Store) -> None:
+def test_an_output_ref_that_no_run_matches_is_corrected(store: Store) -> None:
     refs = contents(store.path)
     names = [name for name in refs if name.startswith("refs/prov/output/")]
     name = next(each for each in names if f"{each.replace('prov/output', 'tags')}/1" in refs)
     other = next(oid for each, oid in refs.items() if each in names and oid != refs[name])
     point(store, name, other)
-    assert any(name in text for text in told(look(store), "ref"))
+    assert any(name in text for text in problem_texts(look(store), "ref"))
     mend(store)
     assert contents(store.path) == refs
 
 
-def test_a_ref_that_lost_its_id_gets_what_nothing_else_can_be(store: Store) -> None:
+def test_an_empty_ref_with_one_possible_target_is_restored(store: Store) -> None:
     refs = contents(store.path)
     text = (store.path / "packed-refs").read_bytes()
     run = next(
@@ -334,7 +332,7 @@ def test_a_ref_that_lost_its_id_gets_what_nothing_else_can_be(store: Store) -> N
             f"{refs[name].hex()} {name}\n".encode(), b"\0" * 40 + f" {name}\n".encode()
         )
     (store.path / "packed-refs").write_bytes(text)
-    assert len(told(look(store), "ref")) >= 3
+    assert len(problem_texts(look(store), "ref")) >= 3
     mend(store)
     after = contents(store.path)
     assert {name: after.get(name) for name in (run, output, BUILDS)} == {
@@ -345,7 +343,9 @@ def test_a_ref_that_lost_its_id_gets_what_nothing_else_can_be(store: Store) -> N
 def test_runs_outputs_and_builds_outlive_packed_refs(store: Store) -> None:
     refs = contents(store.path)
     (store.path / "packed-refs").unlink()
-    assert told(look(store), "ref") == ["refs/heads/builds: is missing, but the store has builds"]
+    assert problem_texts(look(store), "ref") == [
+        "refs/heads/builds: is missing, but the store has builds"
+    ]
     mend(store)
     after = contents(store.path)
     kept = ("refs/tags/", "refs/prov/output/", BUILDS)
@@ -354,7 +354,7 @@ def test_runs_outputs_and_builds_outlive_packed_refs(store: Store) -> None:
     }
 
 
-def test_a_hole_in_the_numbers_is_closed(store: Store) -> None:
+def test_a_gap_in_the_numbers_is_closed(store: Store) -> None:
     refs, run = contents(store.path), runs(store)[0]
     prefix = run.rpartition("/")[0]
     failed = f"refs/tags/outside/x86_64/a/b/{3}"
@@ -362,7 +362,7 @@ def test_a_hole_in_the_numbers_is_closed(store: Store) -> None:
     store.refs.update(
         RefUpdate(run, None), RefUpdate(f"{prefix}/3", refs[run]), RefUpdate(failed, found)
     )
-    assert len(told(look(store), "run number")) == 4
+    assert len(problem_texts(look(store), "run number")) == 4
     mend(store)
     after = contents(store.path)
     assert after[f"{prefix}/3"] == refs[run]
@@ -392,8 +392,8 @@ def test_a_lost_build_leaves_those_before_and_after(store: Store) -> None:
     assert pins == [PINS + after[0][0].hex()]
 
 
-def test_where_the_newest_build_is_lost_the_one_before_it_is_the_newest(store: Store) -> None:
-    """Also where a pin names the lost one, which goes."""
+def test_the_build_before_a_lost_newest_one_becomes_the_newest(store: Store) -> None:
+    """A pin of the lost build is deleted."""
     lost = contents(store.path)[BUILDS]
     (before,) = store.objects.commit(lost).parents
     leave_out(store, [lost])
@@ -403,7 +403,7 @@ def test_where_the_newest_build_is_lost_the_one_before_it_is_the_newest(store: S
     assert f"{PINS}{lost.hex()}" not in after
 
 
-def test_builds_without_refs_that_lost_their_lists_are_there_without_them(store: Store) -> None:
+def test_builds_without_refs_are_restored_without_their_lost_lists(store: Store) -> None:
     refs = contents(store.path)
     trees = [store.objects.commit(oid).tree for oid, _ in chain(store)]
     leave_out(
@@ -412,12 +412,12 @@ def test_builds_without_refs_that_lost_their_lists_are_there_without_them(store:
     )
     for name in (BUILDS, f"{LABELS}good", f"{PINS}{refs[BUILDS].hex()}"):
         store.refs.update(RefUpdate(name, None, refs[name]))
-    assert told(look(store), "ref") == [f"{BUILDS}: is missing, but the store has builds"]
+    assert problem_texts(look(store), "ref") == [f"{BUILDS}: is missing, but the store has builds"]
     mend(store)
     assert len(chain(store)) == len(trees)
 
 
-def test_a_name_that_no_ref_can_have_goes_and_its_run_gets_its_own(store: Store) -> None:
+def test_an_invalid_ref_name_is_deleted_and_its_run_renamed(store: Store) -> None:
     before, packed = contents(store.path), store.path / "packed-refs"
     name = next(each for each in runs(store) if "/compile/" in each)
     packed.write_bytes(
@@ -425,12 +425,12 @@ def test_a_name_that_no_ref_can_have_goes_and_its_run_gets_its_own(store: Store)
             name.encode(), name.replace("part", "p\udceb").encode(errors="surrogateescape")
         )
     )
-    assert told(look(store), "ref")
+    assert problem_texts(look(store), "ref")
     mend(store)
     assert contents(store.path) == before
 
 
-def test_a_wrong_name_is_seen_where_what_it_holds_was_lost_and_found(store: Store) -> None:
+def test_a_wrong_name_is_detected_after_its_objects_are_restored(store: Store) -> None:
     before, packed = contents(store.path), store.path / "packed-refs"
     name = next(each for each in runs(store) if "/compile/" in each)
     tree = store.objects.commit(before[name]).tree
@@ -449,7 +449,7 @@ def test_a_wrong_name_is_seen_where_what_it_holds_was_lost_and_found(store: Stor
 
 
 def chain(store: Store) -> list[tuple[CommitId, dict[str, str]]]:
-    """Return the builds with what is said of them, the newest first."""
+    """Return the builds with their messages, the newest first."""
     found, build = [], BuildList.latest(store)
     while build is not None:
         found.append((build.commit, build.facts()))
@@ -457,7 +457,7 @@ def chain(store: Store) -> list[tuple[CommitId, dict[str, str]]]:
     return found
 
 
-def test_a_list_that_is_none_is_left_out(store: Store) -> None:
+def test_an_invalid_list_is_omitted(store: Store) -> None:
     build = BuildList.latest(store)
     assert build is not None
     commit = store.objects.commit(build.commit)
@@ -474,7 +474,7 @@ def test_a_list_that_is_none_is_left_out(store: Store) -> None:
         point_to = writer.add_commit(replace(bad, parents=(build.commit,)))
     point(store, BUILDS, point_to)
     _end(store)
-    assert len(told(look(store), "build")) == 1
+    assert len(problem_texts(look(store), "build")) == 1
     mend(store)
     after = BuildList.latest(Store.open(store.path))
     assert after is not None
@@ -482,7 +482,7 @@ def test_a_list_that_is_none_is_left_out(store: Store) -> None:
 
 
 def _end(store: Store) -> None:
-    """Let go of the lease, as a process does when it ends."""
+    """Release the lease, as a process does when it ends."""
     if store.objects._leased >= 0:
         os.close(store.objects._leased)
         store.objects._leased = -1
@@ -492,9 +492,7 @@ def _end(store: Store) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_whatever_is_damaged_what_was_whole_is_there_after_a_repair(
-    store: Store, seed: int
-) -> None:
+def test_intact_refs_survive_any_damage_and_repair(store: Store, seed: int) -> None:
     chance, before = random.Random(seed), contents(store.path)
     what = [damage(store.path, chance) for _ in range(chance.choice((1, 1, 2)))]
     look(store)

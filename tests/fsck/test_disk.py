@@ -1,7 +1,4 @@
-"""What stands beside the objects: pools, states, caches, what killed processes left.
-
-And kills of a repair itself.
-"""
+"""Checks of pools, states, caches and leftovers of killed processes, and kills of a repair."""
 
 from __future__ import annotations
 
@@ -107,7 +104,7 @@ def test_a_changed_file_of_a_pool_is_removed(
     assert Pool(store.cache / GUARDED, store.objects).generation() > before
 
 
-def test_a_lost_blob_comes_back_from_the_pool(store: Store, pooled: Path) -> None:
+def test_a_lost_blob_is_restored_from_the_pool(store: Store, pooled: Path) -> None:
     other = Store.open(store.path)
     with other.objects.writer() as writer:
         blob = writer.add_blob(b"content\n" * 100)
@@ -124,7 +121,7 @@ def test_a_lost_blob_comes_back_from_the_pool(store: Store, pooled: Path) -> Non
     assert Store.open(store.path).objects.blob(blob) == b"content\n" * 100
 
 
-def test_leftovers_are_notes_and_go(store: Store) -> None:
+def test_leftovers_are_noted_and_deleted(store: Store) -> None:
     pid = _dead_pid()
     pack = store.path / "objects/pack"
     aside = store.cache / "aside" / "0123456789ab"
@@ -161,7 +158,7 @@ def test_leftovers_are_notes_and_go(store: Store) -> None:
     assert not any(path.exists() for path in [*stale, *broken, aside])
 
 
-def test_what_is_young_or_held_is_left_alone(store: Store) -> None:
+def test_young_or_locked_files_are_kept(store: Store) -> None:
     (store.path / "objects/pack" / f"tmp_pack_prov_{os.getpid()}_1").write_bytes(b"half")
     (store.path / "packed-refs.lock").touch()
     assert problems(store) == {}
@@ -188,13 +185,11 @@ STEPS = ("rename", "replace", "unlink", "fsync", "mkdir")
 
 
 def _dies_at(number: int, path: Path) -> bool:
-    """Repair a store in a process that dies at the n-th change to the disk; tell whether it came so
-    far.
-    """
+    """Repair a store in a process that dies at the n-th disk change; return whether it did."""
 
     def run() -> None:
         left = [number]
-        tempfile.tempdir = str(path.parent)  # what it leaves goes with the test
+        tempfile.tempdir = str(path.parent)  # the test's folder is deleted, including its leftovers
 
         def counted(do: Callable[..., object]) -> Callable[..., object]:
             def step(*arguments: object, **options: object) -> object:

@@ -1,4 +1,4 @@
-"""The generated store is one that prov's own builds could have left."""
+"""The generated store is equivalent to one written by prov's builds."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def prov(store: Store, *arguments: str) -> str:
     return done.stdout
 
 
-def test_git_finds_nothing_wrong_and_nothing_left_over(made: Store) -> None:
+def test_git_reports_no_problems(made: Store) -> None:
     assert run_git(made.path, ["fsck", "--strict", "--full", "--no-progress"]) == b""
 
 

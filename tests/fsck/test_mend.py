@@ -1,4 +1,4 @@
-"""Which refs need a decision, given what is wrong with a store's refs."""
+"""The refs that need a decision, given the problems of a store's refs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def damage(refs: RawRefs, *problems: Problem) -> Damage:
     return damage_of(refs, problems)
 
 
-def test_of_whole_refs() -> None:
+def test_intact_refs() -> None:
     assert damage(RawRefs(names={RUN: bytes(20)})) == NOTHING
 
 
-def test_lost_runs_come_before_what_follows_from_them() -> None:
+def test_lost_runs_come_before_their_outputs() -> None:
     refs = RawRefs(broken={LABEL: "", RUN: ""})
     assert damage(refs).lost == (RUN, LABEL)
 
@@ -61,5 +61,5 @@ def test_names_may_be_lost(refs: RawRefs) -> None:
     assert damage(refs).nameless
 
 
-def test_a_missing_history_is_looked_for() -> None:
+def test_a_missing_history_is_searched() -> None:
     assert damage(RawRefs(), Problem("ref", BUILDS, "is missing")).nameless

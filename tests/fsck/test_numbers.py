@@ -1,4 +1,4 @@
-"""Holes in the numbers of runs."""
+"""Gaps in the numbers of runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def outside(number: int) -> OutsideRef:
         (["refs/tags/v1", "refs/heads/builds"], []),
     ],
 )
-def test_holes(refs: list[object], holes: list[tuple[object, object]]) -> None:
+def test_gaps(refs: list[object], holes: list[tuple[object, object]]) -> None:
     assert [(hole.ref, hole.after) for hole in find_holes(map(str, refs))] == holes
 
 
@@ -51,12 +51,12 @@ def test_numbers_that_builds_name_do_not_move(ref: RunRef | OutsideRef, moves: b
     assert ("renumber" in problem.repair) is moves
 
 
-def test_a_huge_number_is_no_trouble() -> None:
+def test_a_huge_number() -> None:
     assert len(list(find_holes([str(run(10**17))]))) == MOST
 
 
 @given(st.sets(st.integers(1, 30), min_size=1))
-def test_moved_down_there_is_no_hole(numbers: set[int]) -> None:
+def test_moving_down_closes_all_gaps(numbers: set[int]) -> None:
     names = {str(run(number, failed=True)) for number in numbers}
     for old, new in moves_down(run(1, failed=True), names):
         names.remove(str(old))

@@ -21,7 +21,7 @@ def orphans_of(lab: Lab, refs: dict[str, Oid]) -> Orphans:
     return find_orphans(lab.store, reach, refs)
 
 
-def test_what_no_ref_holds(lab: Lab) -> None:
+def test_commits_that_no_ref_holds(lab: Lab) -> None:
     orphans = orphans_of(lab, {})
     assert lab.run.commit in orphans.runs[RUN]
     assert orphans.runs[FAILED] == [lab.failed.commit]
@@ -30,14 +30,14 @@ def test_what_no_ref_holds(lab: Lab) -> None:
     assert has_builds(lab.store)
 
 
-def test_what_refs_hold(lab: Lab) -> None:
+def test_commits_that_refs_hold(lab: Lab) -> None:
     refs: dict[str, Oid] = {str(FAILED): lab.failed.commit, BUILDS: lab.build}
     orphans = orphans_of(lab, refs)
     assert FAILED not in orphans.runs
     assert orphans.builds == []
 
 
-def test_each_is_taken_once(lab: Lab) -> None:
+def test_each_orphan_is_used_once(lab: Lab) -> None:
     orphans = Orphans()
     orphans.add(replace(RUN, number=7), lab.run.commit)
     orphans.add(RUN.record, lab.run.record)

@@ -1,4 +1,4 @@
-"""Taking files and objects out of a store."""
+"""Removal of files and objects from a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which objects are missing, and the refs that hold them."""
+"""Missing objects, and the refs that hold them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prov.store.repository import Store
 
 
 class Forest:
-    """Commits, each with a folder of two files, of which one is all commits'."""
+    """Commits, each with a folder of two files, one of them common to all."""
 
     def __init__(self, store: Store, count: int) -> None:
         self.store = store

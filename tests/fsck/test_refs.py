@@ -1,4 +1,4 @@
-"""What is wrong with a ref, given the object that it names."""
+"""Problems of a ref, given its target."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ RUN = RunRef(KEY, HASH, 1)
 FAILED = replace(RUN, failed=True)
 
 
-def test_refs_that_name_what_they_say(lab: Lab) -> None:
+def test_valid_refs(lab: Lab) -> None:
     for ref, oid in (
         (RUN, lab.run.commit),
         (FAILED, lab.failed.commit),
@@ -94,7 +94,7 @@ def test_refs_that_name_what_they_say(lab: Lab) -> None:
         assert lab.wrong(ref, oid) == "", ref
 
 
-def test_refs_that_name_something_else(lab: Lab) -> None:
+def test_refs_with_wrong_targets(lab: Lab) -> None:
     other = TaskHash(b"\1" * 20)
     for ref, oid, problem in (
         (RUN, lab.run.record, "does not point to a task commit"),
@@ -147,7 +147,7 @@ def test_refs_of_users(lab: Lab) -> None:
     assert second.harmless
 
 
-def test_what_a_run_says_of_itself(lab: Lab) -> None:
+def test_the_tag_in_a_runs_message(lab: Lab) -> None:
     assert run_of(lab.store.objects, lab.run.commit) == RUN
     assert run_of(lab.store.objects, lab.failed.commit) == FAILED
     for oid in (lab.run.record, lab.build, bytes(20)):

@@ -1,4 +1,4 @@
-"""How the refs of a damaged store become others."""
+"""The changes to the refs of a damaged store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ONE, TWO = b"1" * 20, b"2" * 20
             {A: ONE, B: TWO},
             RefChanges((), None, (RefUpdate(B, TWO, None),)),
         ),
-        # a file that cannot be read is replaced before the transaction
+        # an unreadable file is replaced before the transaction
         (
             RawRefs(names={A: ONE}, broken={B: "holds no id"}, packed={A: ONE, B: TWO}),
             {A: ONE, B: TWO},

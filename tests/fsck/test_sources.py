@@ -1,4 +1,4 @@
-"""Where lost objects are found again."""
+"""Restoration of lost objects from other places."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def search(
 
 
 @pytest.mark.parametrize(("kind", "data"), [("blob", b""), ("tree", b""), ("commit", START)])
-def test_what_is_the_same_everywhere(store: Store, kind: Kind, data: bytes) -> None:
+def test_constant_objects(store: Store, kind: Kind, data: bytes) -> None:
     oid = object_id(kind, data)
     assert search(store, kind, data, Sources()) == {oid}
     assert store.objects.read(oid) == (kind, data)

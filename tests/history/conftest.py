@@ -1,4 +1,4 @@
-"""What the tests of questions share."""
+"""Fixtures shared by the tests of history."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tests.history.recorded import Recorder
 
 @pytest.fixture
 def recorder(store: Store) -> Recorder:
-    """A writer of runs and builds into a store of its own."""
+    """A writer of runs and builds with its own store."""
     return Recorder(store)
 
 
 @pytest.fixture
 def writer(store: Store) -> ObjectWriter:
-    """A writer that keeps all in memory, and reads it again."""
+    """A writer that keeps objects in memory and can read them."""
     return store.objects.writer(memory=True)
 
 
 @pytest.fixture(scope="session")
 def store_of_properties(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """One store for all examples of properties, which write in memory."""
+    """One store for all examples of property tests, which write in memory."""
     return Store.create(tmp_path_factory.mktemp("properties") / "store.git")

@@ -1,4 +1,4 @@
-"""Runs and builds written straight into a store: what builds leave behind, without running any."""
+"""Write runs and builds to a store as builds do, without running any."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def write_files(writer: ObjectWriter, files: Files) -> Oid:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A run that is in a store."""
+    """A recorded run."""
 
     line: Line
     commit: CommitId
@@ -56,7 +56,7 @@ class Recorded:
 
 @dataclass
 class Recorder:
-    """Writes runs, each a minute after the one before, and builds that began before their runs."""
+    """Writes runs, one minute apart, and builds that start before their runs."""
 
     store: Store
     seconds: int = BEGAN
@@ -73,7 +73,7 @@ class Recorder:
         facts: Mapping[str, str] | None = None,
         failed: bool = False,
     ) -> Recorded:
-        """Record a run whose WORKDIR has some files; by default all of them are its output."""
+        """Record a run whose WORKDIR has some files, by default also as its output."""
         self.seconds += 60
         task = TaskKey(key)
         with self.store.objects.writer() as writer:
@@ -108,7 +108,7 @@ class Recorder:
         reasons: Mapping[str, str] | None = None,
         facts: Mapping[str, str] | None = None,
     ) -> BuildList:
-        """Record a build that has some runs; those that failed are in `happened` alone."""
+        """Record a build with some runs. Failed runs are only in `happened`."""
         lines = [run.line for run in runs if run.line.output is not None]
         outcomes = {
             run.line.key: f"failed {run.line.task_hash.hex()}"

@@ -1,4 +1,4 @@
-"""The tasks behind a file, from the last that wrote it back to the first."""
+"""The tasks that wrote a file, from the last to the first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def trace(store: Store, name: str) -> Blame:
 
 @pytest.fixture
 def chain(recorder: Recorder) -> list[Recorded]:
-    """Three tasks of lib, and app:make, which has lib's output in its sysroot."""
+    """Three tasks of lib, and app:make with lib's output in its sysroot."""
     unpack = recorder.run("lib:unpack", {"sources": "x"}, {"lib.h": TEXT, "x.h": TEXT * 2})
     patch = recorder.run(
         "lib:patch", {"script": "patch"}, {"lib.h": TEXT, "x.h": TEXT * 3}, before=unpack
@@ -76,12 +76,12 @@ def test_steps(
     assert steps(trace(store, name)) == expected
 
 
-def test_a_file_that_is_not_there(store: Store, chain: list[Recorded]) -> None:
+def test_a_missing_file(store: Store, chain: list[Recorded]) -> None:
     with pytest.raises(NameUnknown, match="no file none in the workdir of lib:unpack"):
         trace(store, "lib:unpack@workdir/none")
 
 
-def test_short_and_empty_files_are_not_taken_for_copies(store: Store, recorder: Recorder) -> None:
+def test_short_and_empty_files_are_not_copies(store: Store, recorder: Recorder) -> None:
     before = recorder.run("a:one", {"script": "1"}, {"a": "", "b": "1"})
     recorder.run(
         "a:two", {"script": "2"}, {"a": "", "b": "1", "c": "", "d": "1", "x/b": "1"}, before=before
@@ -91,7 +91,7 @@ def test_short_and_empty_files_are_not_taken_for_copies(store: Store, recorder: 
     assert steps(trace(store, "a:two@workdir/x/b"))[0] == ("a:two", "copied", "x/b", "b")
 
 
-def test_lines_are_of_the_tasks_that_brought_them(store: Store, recorder: Recorder) -> None:
+def test_the_task_that_introduced_each_line(store: Store, recorder: Recorder) -> None:
     one = recorder.run("a:one", {"script": "1"}, {"f": "1\n2\n"})
     recorder.run("a:two", {"script": "2"}, {"f": "1\nx\n2\n"}, before=one)
     found = trace(store, "a:two@workdir/f")

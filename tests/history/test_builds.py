@@ -1,4 +1,4 @@
-"""Builds by name: the last one, by label, by id, and so many before."""
+"""Names of builds: the last one, labels, ids and earlier builds."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_nearest_name_is_the_hint(store: Store, three: list[BuildList]) -> None:
     assert error.value.hint == "did you mean release-1?"
 
 
-def test_a_commit_that_is_not_a_builds(store: Store, recorder: Recorder) -> None:
+def test_a_commit_that_is_not_a_build(store: Store, recorder: Recorder) -> None:
     run = recorder.run("app:make", {"script": "make"}, {"app": "1"})
     build = recorder.build(run)
     assert is_build(store, build.commit)
@@ -75,7 +75,7 @@ def test_a_commit_that_is_not_a_builds(store: Store, recorder: Recorder) -> None
         find_build(store, run.commit.hex())
 
 
-def test_no_build_at_all(store: Store) -> None:
+def test_no_build_is_recorded(store: Store) -> None:
     with pytest.raises(NameUnknown, match="no build is recorded"):
         find_build(store, "latest")
     assert list_builds(store, 10) == []

@@ -1,4 +1,4 @@
-"""Root causes: down the graph of one task, and between two builds."""
+"""Root causes: down the graph of a task, and between two builds."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ def test_what_is_not_recorded_ends_a_chain(store: Store, recorder: Recorder) -> 
     assert causes(store, runs[0], runs[1]) == [("gone:make", [], "gone:make app:make")]
 
 
-def test_another_output_from_the_same_inputs_is_a_cause(store: Store, recorder: Recorder) -> None:
+def test_a_different_output_from_the_same_inputs_is_a_cause(
+    store: Store, recorder: Recorder
+) -> None:
     runs = [recorder.run("lib:make", {"script": "date"}, {"lib.o": text}) for text in "12"]
     users = [
         recorder.run("app:make", {}, {"a": "1"}, edges={"needs": {"lib:make": run.output.hex()}})
@@ -106,7 +108,7 @@ def test_edges_of_bitbake_lead_by_unihash(store: Store, recorder: Recorder) -> N
 
 
 @pytest.mark.parametrize("id", [None, TaskHash(oid("nothing"))])
-def test_an_edge_to_nothing_recorded(store: Store, id: TaskHash | None) -> None:
+def test_an_edge_without_a_record(store: Store, id: TaskHash | None) -> None:
     side = RecordedSide(store.objects, Producers(store))
     for kind in ("after", "from", "needs"):
         assert side.behind(Edge(kind, TaskKey("lib:x")), id) is None
@@ -156,9 +158,7 @@ def test_a_failed_task_is_a_difference(store: Store, recorder: Recorder) -> None
     assert [group.title for group in difference(store, old, changed).causes] == ["script"]
 
 
-def test_changes_of_tasks_whose_inputs_are_not_here_are_unknown(
-    store: Store, recorder: Recorder
-) -> None:
+def test_changes_of_tasks_without_inputs_are_unknown(store: Store, recorder: Recorder) -> None:
     run = recorder.run("app:make", {"script": "1"}, {"app": "1"})
     elsewhere = replace(run, line=replace(run.line, task_hash=task_hash("elsewhere")))
     found = difference(store, recorder.build(run), recorder.build(elsewhere))

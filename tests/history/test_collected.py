@@ -1,4 +1,4 @@
-"""When something was collected, and by which rule."""
+"""When and by which rule a result was collected."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_first_ref_that_was_collected_counts(store: Store) -> None:
 
 
 @pytest.mark.parametrize("ref", [RUN, FAILED])
-def test_a_run_whatever_became_of_it(store: Store, ref: RunRef) -> None:
+def test_a_deleted_run_or_failed_run(store: Store, ref: RunRef) -> None:
     collect(store, str(ref))
     assert run_collected(store, RUN) == run_collected(store, FAILED) != ""
 

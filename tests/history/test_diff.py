@@ -1,4 +1,4 @@
-"""Differences of recorded directories: one for each path, and what git's modes lack."""
+"""Differences of recorded directories: one per path, including attributes that git's modes lack."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_an_empty_folder_is_a_path(writer: ObjectWriter) -> None:
         (Difference("a", "removed", REGULAR, None, detail="x"), False),
     ],
 )
-def test_what_git_does_not_show(difference: Difference, is_beyond: bool) -> None:
+def test_differences_beyond_git(difference: Difference, is_beyond: bool) -> None:
     assert difference.beyond_git is is_beyond
 
 
@@ -93,7 +93,7 @@ texts = st.sampled_from(["1", "2", "3"])
 
 
 def without_conflicts(files: dict[str, str]) -> dict[str, str]:
-    """Return the files whose path no other file has as a folder."""
+    """Return the files whose path is not a folder of another file."""
     return {
         path: text
         for path, text in files.items()

@@ -1,4 +1,4 @@
-"""Recorded directories by what users call them."""
+"""Recorded directories by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.history.recorded import Recorded, Recorder, write_files
 
 
 def paths(store: Store, name: str) -> list[str]:
-    """Return the files in the directory that a name stands for."""
+    """Return the files in the directory with a name."""
     pair = find_directory(store, name).pair
     return [path.decode() for path, node in walk(store.objects, pair) if not node.is_directory]
 
@@ -82,7 +82,7 @@ def test_a_file_is_not_a_directory(store: Store) -> None:
         find_directory(store, blob.hex())
 
 
-def test_an_output_may_be_here_without_a_run(store: Store, run: Recorded) -> None:
+def test_an_output_without_a_run(store: Store, run: Recorded) -> None:
     store.refs.update(RefUpdate(str(RunRef(run.line.key, run.line.task_hash, 1)), None))
     assert paths(store, "latest/app:make@output") == ["bin/app"]
     with pytest.raises(Elsewhere):

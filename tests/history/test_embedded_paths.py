@@ -1,4 +1,4 @@
-"""Files in outputs that embed paths of the place where they were built."""
+"""Output files that embed build paths."""
 
 from __future__ import annotations
 
@@ -47,5 +47,5 @@ def test_the_last_build_that_has_the_recipe_counts(store: Store, recorder: Recor
 
 
 @pytest.mark.parametrize(("kind", "held"), [("text", False), ("binary", False), ("held", True)])
-def test_what_holds_a_path(kind: str, held: bool) -> None:
+def test_files_that_keep_a_path(kind: str, held: bool) -> None:
     assert EmbeddedPath(TaskKey("a:b"), "x", kind, ("WORKDIR",)).held is held

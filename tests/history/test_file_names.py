@@ -1,4 +1,4 @@
-"""Files found by name in what was recorded."""
+"""Recorded files by name."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def captured(store: Store, top: Path, *paths: str) -> Pair:
         (["1", "a/1", "a/b/2", "a/b/c/3", "a/b/c/d/usr/bin/x"], ""),
     ],
 )
-def test_file_is_found_below_folders_that_hold_one_folder(
+def test_single_folders_do_not_count_as_depth(
     store: Store, tmp_path: Path, paths: list[str], where: str | None
 ) -> None:
     pair = captured(store, tmp_path / "output", *paths)
@@ -80,7 +80,7 @@ def test_a_path_alone_is_searched_in_images_targets_packages_and_others(
     }
 
 
-def test_builds_before_are_searched_for_tasks_that_the_last_did_not_reach(
+def test_earlier_builds_are_searched_for_tasks_that_the_last_did_not_reach(
     store: Store, recorder: Recorder
 ) -> None:
     old = recorder.run("app:make", {"script": "1"}, {"old": "1"})
@@ -93,7 +93,7 @@ def test_builds_before_are_searched_for_tasks_that_the_last_did_not_reach(
         find_file(store, "old")
 
 
-def test_nothing_is_recorded(store: Store) -> None:
+def test_no_build_is_recorded(store: Store) -> None:
     with pytest.raises(NameUnknown, match="no build is recorded"):
         find_file(store, "usr/bin/x")
 

@@ -1,4 +1,4 @@
-"""A file over builds: its versions, and the one that brought each line."""
+"""Versions of a file across builds, and the version that introduced each line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_versions_are_the_builds_that_changed_a_file(
     assert [version.build for version in earlier] == [builds[n].commit for n in (2, 0)]
 
 
-def test_the_run_that_the_last_build_has(store: Store, recorder: Recorder) -> None:
+def test_the_run_of_the_last_build(store: Store, recorder: Recorder) -> None:
     run = made(recorder, "1")
     recorder.build(run)
     recorder.build()

@@ -1,4 +1,4 @@
-"""Inputs of two tasks side by side, and their differences as text."""
+"""Comparison of two tasks' inputs, and their differences as text."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Texts = Mapping[str, str]
 
 
 def inputs(writer: ObjectWriter, files: Texts, edges: Mapping[str, Texts] | None = None) -> Inputs:
-    """Return inputs as read from a tree: files as `variables/CC` or `script`, and edges."""
+    """Return inputs as read from a tree: files such as `variables/CC` or `script`, and edges."""
     plain = {path: text for path, text in files.items() if "/" not in path}
     tree = writer.tree(inputs_of(writer, plain, edges))
     nested = writer.tree(write_files(writer, {p: t for p, t in files.items() if "/" in p}))
@@ -106,13 +106,13 @@ def test_edges(
     assert [" ".join(edge) for edge in compared.edges] == moved
 
 
-def test_an_edge_to_a_task_that_has_to_run_first_differs(writer: ObjectWriter) -> None:
+def test_an_edge_to_a_task_that_must_run_first_differs(writer: ObjectWriter) -> None:
     edge = Edge("needs", TaskKey("z:i"))
     old = Inputs(KEY, None, {}, {edge: TaskHash(oid("x"))})
     assert compare(writer, old, Inputs(KEY, None, {}, {edge: None})).edges == (edge,)
 
 
-def test_a_definition_that_changed_in_its_dependencies_alone_is_no_change(
+def test_a_definition_that_changed_only_in_dependencies_is_not_a_change(
     writer: ObjectWriter,
 ) -> None:
     old = inputs(writer, {"task": "network no\n"})
@@ -186,7 +186,7 @@ def test_folders_and_host_tools_differ_by_file(writer: ObjectWriter) -> None:
     assert difference_text(writer, tools) == lines
 
 
-def test_host_tools_that_are_not_here_have_no_files(writer: ObjectWriter) -> None:
+def test_missing_host_tools_have_no_files(writer: ObjectWriter) -> None:
     change = Change("host tools", "", entry(writer, ONE), entry(writer, EMPTY_TREE.hex()))
     assert difference_text(writer, change) == []
 
@@ -195,6 +195,6 @@ def test_dependencies_have_no_text(writer: ObjectWriter) -> None:
     assert difference_text(writer, Change("dependency", "needs z:i", None, None)) == []
 
 
-def test_inputs_that_are_not_here(writer: ObjectWriter) -> None:
+def test_missing_inputs(writer: ObjectWriter) -> None:
     with pytest.raises(StoreError):
         read_inputs(writer, KEY, TaskHash(oid("nothing")))

@@ -1,4 +1,4 @@
-"""The task hash behind an output, by the lists of builds and by refs."""
+"""The task hash of an output, from the lists of builds and from refs."""
 
 from __future__ import annotations
 

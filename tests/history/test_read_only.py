@@ -1,4 +1,4 @@
-"""Questions about what is recorded change nothing: no ref is written, and no object kept."""
+"""Queries of the history change nothing: they write no ref and keep no object."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WRITERS = {
     "write_run",
     "write_workdir",
 }
-"""Names of what writes refs and records."""
+"""Names of functions that write refs and records."""
 
 
 def imported(tree: ast.Module) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""One run as texts."""
+"""A run as text."""
 
 from __future__ import annotations
 

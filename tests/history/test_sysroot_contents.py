@@ -1,4 +1,4 @@
-"""What is in a task's sysroots, and by which chain of dependencies."""
+"""The content of a task's sysroots, with chains of dependencies."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def chains(groups: list[SysrootContents]) -> Mapping[tuple[str, ...], Mapping[st
     }
 
 
-def test_packages_come_with_the_chain_that_leads_to_them(tiny: Tiny) -> None:
+def test_packages_have_their_chain_of_dependencies(tiny: Tiny) -> None:
     assert chains(contents(tiny, "app:make")) == {
         ("make",): {
             "greet:stage": "app depends on greet",
@@ -103,7 +103,7 @@ def package(tiny: Tiny, key: str) -> SysrootPackage:
     return next(package for package in packages if package.key == key)
 
 
-def test_sizes_and_files_of_what_is_built(tmp_path: Path) -> None:
+def test_sizes_and_files_of_built_packages(tmp_path: Path) -> None:
     tiny = Tiny(tmp_path)
     tiny.write(RECIPES)
     greet = package(tiny, "greet:stage")

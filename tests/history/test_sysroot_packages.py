@@ -1,4 +1,4 @@
-"""What a name stands for in a sysroot."""
+"""The directories that a name contributes to a sysroot."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILES = {"image/usr/lib": "1", "pkg/list": "2"}
 
 
 def entries(store: Store, name: str) -> list[list[bytes]]:
-    """Return the names at the top of each directory that a name stands for."""
+    """Return the names at the top of each directory of a name."""
     return [
         sorted(set(read_listing(store.objects, owned.pair)) - {b"."})
         for owned in packages(store, name)
@@ -32,7 +32,7 @@ def entries(store: Store, name: str) -> list[list[bytes]]:
         ("image pkg none", [[b"usr"], [b"list"]]),
     ],
 )
-def test_folders_that_a_task_gives(
+def test_output_folders_of_a_task(
     store: Store, recorder: Recorder, outputdir: str | None, expected: list[list[bytes]]
 ) -> None:
     facts = {"outputdir": outputdir} if outputdir else {}
@@ -41,7 +41,7 @@ def test_folders_that_a_task_gives(
     assert entries(store, "lib:install@output/image") == [[b"usr"]]
 
 
-def test_a_record_that_prov_did_not_write(store: Store, recorder: Recorder) -> None:
+def test_an_invalid_record(store: Store, recorder: Recorder) -> None:
     recorder.run("lib:install", {"script": "cp"}, FILES, facts={"outputdir": "'"})
     with pytest.raises(StoreError, match="has an invalid outputdir"):
         packages(store, "lib:install")
@@ -50,13 +50,13 @@ def test_a_record_that_prov_did_not_write(store: Store, recorder: Recorder) -> N
 
 
 def unsigned(store: Store, run: Recorded) -> None:
-    """Have the output as one that a remote sent unsigned."""
+    """Mark the output of a run as sent unsigned by a remote."""
     with store.objects.writer() as writer:
         commit = write_output_commit(writer, run.output, UNSIGNED_MESSAGE)
     store.refs.update(RefUpdate(str(OutputRef(run.line.key, run.line.task_hash)), commit))
 
 
-def test_an_unsigned_program_is_refused(store: Store, recorder: Recorder) -> None:
+def test_an_unsigned_program_is_rejected(store: Store, recorder: Recorder) -> None:
     script = recorder.run("lib:install", {"script": "cp"}, {"lib/x.so.1": "ELF"})
     check_signed(store, ["lib:install", "lib:install@output", "latest"])
     unsigned(store, script)

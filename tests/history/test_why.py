@@ -1,4 +1,4 @@
-"""Why a task ran, as builds recorded it."""
+"""Why a task ran, as recorded by builds."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_task_that_is_from_an_earlier_build(store: Store, recorder: Recorder) 
     assert (answer.verdict, answer.causes) == (verdict, ())
 
 
-def test_a_build_that_is_named(store: Store, recorder: Recorder) -> None:
+def test_a_named_build(store: Store, recorder: Recorder) -> None:
     builds = [recorder.build(made(recorder, text)) for text in ("1", "2", "3")]
     named = why(store, "latest~1/app:make")
     assert (named.verdict, named.old) == (
@@ -72,7 +72,7 @@ def test_a_build_that_is_named(store: Store, recorder: Recorder) -> None:
     assert against.old == name_of(builds[0])
 
 
-def test_a_first_build_has_nothing_to_compare_with(store: Store, recorder: Recorder) -> None:
+def test_the_first_build_has_no_reference(store: Store, recorder: Recorder) -> None:
     other = made(recorder, "1")
     build = recorder.build(made(recorder, "2"), happened={"app:make": "ran"})
     answer = why(store, "app:make")
@@ -131,7 +131,7 @@ def test_unknown_names(
         why(store, name, against=against)
 
 
-def test_inputs_that_are_not_here(store: Store, recorder: Recorder) -> None:
+def test_missing_inputs(store: Store, recorder: Recorder) -> None:
     run = made(recorder, "1")
     away = replace(run, line=replace(run.line, task_hash=task_hash("away")))
     recorder.build(away)

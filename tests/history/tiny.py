@@ -1,6 +1,4 @@
-"""Projects of a few lines, built in this process: what builds leave behind, in a fraction of a
-second.
-"""
+"""Build small projects in this process, in a fraction of a second."""
 
 from __future__ import annotations
 
@@ -20,12 +18,12 @@ from prov.tasks.job import Result
 
 HOSTTOOLS = "sh cat cp ls mkdir date sleep grep"
 Texts = Mapping[str, str]
-"""Path below the project -> what is in that file."""
+"""Path below the project -> content."""
 
 
 @dataclass
 class Watcher:
-    """Takes what a build tells of itself."""
+    """Receives the progress of a build."""
 
     ran: list[str] = field(default_factory=list)
 
@@ -42,7 +40,7 @@ class Watcher:
 
 @dataclass(frozen=True)
 class Tiny:
-    """A project that has the recipes that it is told to have."""
+    """A project with the recipes of a test."""
 
     root: Path
     sandbox: str = "none"
@@ -52,7 +50,7 @@ class Tiny:
         return Store.create(self.root / ".prov")
 
     def write(self, texts: Texts) -> None:
-        """Make the recipes' folder hold these files and no others."""
+        """Replace the content of the recipes' folder by these files."""
         wanted = {
             self.root
             / "prov.toml": f'sandbox = "{self.sandbox}"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n'

@@ -1,4 +1,4 @@
-"""A combination of two builds has the hashes and outputs of a build of recipes edited so."""
+"""A combination of two builds has the hashes and outputs of a build with the same edits."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ BASE = {
     "app.toml": APP,
 }
 OTHER = {"other.toml": GIVES.replace('"1"\n[tasks', '"2"\n[tasks')}
-"""What changes beside every edit."""
+"""An additional change with every edit."""
 
 
 Texts = dict[str, str]
@@ -80,7 +80,7 @@ Edit = Callable[[Texts], Texts]
 
 
 def edit(name: str, *steps: tuple[str, str], **files: str) -> Edit:
-    """Return an edit of one recipe, by pairs of old and new text, that also writes other files."""
+    """Return an edit of one recipe, as pairs of old and new text, that also writes other files."""
 
     def apply(texts: Texts) -> Texts:
         text = texts[f"{name}.toml"]
@@ -146,7 +146,7 @@ EDITS = {
     "a comment": edit("lib", ("cat sources", "# say it\ncat sources")),
 }
 EDIT_OTHER = edit("other", ('"1"\n[tasks', '"2"\n[tasks'))
-"""What changes beside every edit."""
+"""An additional change with every edit."""
 PAIRS = [
     ("a variable", "a script"),
     ("a variable", "a function"),
@@ -202,7 +202,7 @@ def name_of(each: CauseGroup) -> tuple[object, ...]:
 
 
 class Pair:
-    """Two builds, and what is to be had of them."""
+    """Two builds, and their tasks."""
 
     def __init__(self, root: Path, good: Texts, bad: Texts) -> None:
         self.project = Tiny(root)
@@ -230,7 +230,7 @@ def of_other(each: CauseGroup) -> bool:
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_a_combination_is_what_a_build_of_such_recipes_is(tmp_path: Path, name: str) -> None:
+def test_a_combination_equals_a_build_with_the_same_edits(tmp_path: Path, name: str) -> None:
     with_edit = EDITS[name](BASE)
     pair = Pair(tmp_path / "both", BASE, EDIT_OTHER(with_edit))
     for place, texts, choose in (
@@ -244,7 +244,7 @@ def test_a_combination_is_what_a_build_of_such_recipes_is(tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize("names", PAIRS, ids=" and ".join)
-def test_of_two_changes_of_one_task_one_is_taken(tmp_path: Path, names: tuple[str, str]) -> None:
+def test_one_of_two_changes_of_a_task(tmp_path: Path, names: tuple[str, str]) -> None:
     one, other = (EDITS[name] for name in names)
     alone = Pair(tmp_path / "one", BASE, one(BASE))
     its = set(map(name_of, alone.causes))

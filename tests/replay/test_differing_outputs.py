@@ -1,4 +1,4 @@
-"""Outputs of one task hash that differ, among the runs here."""
+"""Differing outputs of one task hash among the runs of a store."""
 
 from __future__ import annotations
 

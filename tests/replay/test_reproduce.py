@@ -1,4 +1,4 @@
-"""When a task produced the same again."""
+"""The condition for a reproduced result."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DIFFERENCE = (Difference("file", "added"),)
         (Rerun(KEY, RUN, "", "log"), True),
         (Rerun(KEY, RUN, "exit status 1", "log"), False),
         (Rerun(KEY, RUN, "", "", output=DIFFERENCE), False),
-        # at another path the WORKDIR may differ, as long as the output does not
+        # at a different path the WORKDIR may differ if the output does not
         (Rerun(KEY, RUN, "", "", workdir=DIFFERENCE), True),
         (Rerun(KEY, RUN, "", "", workdir=DIFFERENCE, at_its_path=True), False),
     ],

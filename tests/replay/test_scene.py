@@ -1,4 +1,4 @@
-"""Commands in a WORKDIR that was put back."""
+"""Commands in a restored WORKDIR."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ from prov.replay.scene import Scene
         ('test "$(pwd -P)" = "$PLACE" && test "$1" = word', 0),
     ],
 )
-def test_command_is_entered_and_its_status_is_that_of_a_shell(
-    tmp_path: Path, script: str, status: int
-) -> None:
+def test_status_of_a_command_is_that_of_a_shell(tmp_path: Path, script: str, status: int) -> None:
     scene = Scene(
         folder=tmp_path,
         environment={"PATH": "/usr/bin:/bin", "PLACE": str(tmp_path.resolve())},

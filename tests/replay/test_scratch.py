@@ -1,4 +1,4 @@
-"""Scratch directories: made, removed, and left by killed processes."""
+"""Scratch directories: created, deleted, and left by killed processes."""
 
 from __future__ import annotations
 
