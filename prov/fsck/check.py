@@ -153,7 +153,7 @@ def _deep(
     if all(problem.harmless for problem in problems):
         # check again: packs may have been joined, or refs changed, while git read them
         lines = GitFsck.start(store.path).answer() if lines else []
-        problems += [Problem("object", "git fsck", line, repair="unknown") for line in lines]
+        problems += [Problem("object", "git fsck", line, repair="none") for line in lines]
     return Findings(problems, damaged, bad, deep=True)
 
 

@@ -138,7 +138,7 @@ class _Search:
                 self._restore(oid)
 
     def directories(self) -> None:
-        """Capture the directories of broken refs in a scratch store, and restore objects from it"""
+        """Capture the directories of broken refs in a scratch store, and restore objects."""
         places = {place.path: place for place in _places(self)}
         for place in places.values():
             if not self.lost:
