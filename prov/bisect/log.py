@@ -3,7 +3,7 @@
 Each line is JSON. A line cut off by a kill is ignored, and the next verdict replaces it.
 
 The question contains a command, and a store may come from a different person. Therefore a keyed
-digest binds the question to the user who started the bisection and to the store's path.
+digest binds the question to the user of `prov bisect start` and to the store's path.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class LogContent:
     flaky: bool
     """Whether several runs of the command judged the same tree differently."""
     digest: str
-    """The question's keyed digest in hex; empty if the user who started it has no key."""
+    """The question's keyed digest in hex; empty if its user has no key."""
 
 
 def _question(table: dict[str, Any]) -> Question:
@@ -94,7 +94,7 @@ class Log:
         return LogContent(question, verdicts, flaky, digest)
 
     def lines(self) -> list[str]:
-        """Return the complete lines. Raises ProvError if there is no log."""
+        """Return the complete lines. Raises ProvError if the log is missing."""
         try:
             text = self.path.read_text()
         except FileNotFoundError as error:
@@ -108,7 +108,7 @@ class Log:
         self._write([self._first(question)])
 
     def copy(self, other: Log) -> None:
-        """Start with the content of a different log, whose command this user approves."""
+        """Start with the content of a different log. This user approves its command."""
         rows = [json.loads(line) for line in other.lines()]
         self._write([self._first(other.read().question), *rows[1:]])
 

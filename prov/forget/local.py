@@ -21,7 +21,7 @@ from prov.worktree.pool import POOLS
 _REMEMBERED = ("parsed", "workdirs", "sources")
 """Caches of the ids of files on disk, which would name deleted objects."""
 _WHOLE = {"direct": 2, SCRATCH_FOLDER: 2, "remotes": 3}
-"""Folder of the cache -> depth of the directories that were checked out or fetched as a unit."""
+"""Folder of the cache -> depth of its directories, each checked out or fetched as a unit."""
 _CHUNK = 1 << 20
 _ID = re.compile(rb"[0-9a-f]{40}")
 _NULL = b"0" * 40
@@ -84,7 +84,7 @@ def _stays(store: Store, line: bytes, text: bytes) -> bool:
 
 
 def remove_workdirs(work: Path | None, refs: Iterable[str]) -> list[Path]:
-    """Delete and return the WORKDIRs whose refs change.
+    """Delete and return the WORKDIRs of changing refs.
 
     Otherwise the next build would record their content again.
     """

@@ -3,7 +3,7 @@
 All objects that contain it are deleted: the tree with it, the commits of that tree, and every ref
 to such a commit. If only the WORKDIR of a run contains it, the record stays, as after a collection.
 Later runs of the same directory stay, with a history rewritten without the deleted commits. Finally
-the objects are deleted immediately, whatever their age. No other process may be writing to the
+the objects are deleted immediately, regardless of age. No other process may be writing to the
 store.
 """
 
@@ -64,7 +64,7 @@ _KEPT = (BUILDS, LABELS, PINS)
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A ref whose history is rewritten without the deleted commits."""
+    """A ref with a history rewritten without the deleted commits."""
 
     ref: str
     old: Oid
@@ -104,8 +104,8 @@ def targets_of(store: Store, names: Sequence[str], text: bytes = b"") -> Targets
     """Return the objects to delete.
 
     These are the named runs, all objects that contain a text, or, with both, the runs of the named
-    tasks that contain it. Raises NameUnknown if there is no such run. A text that is not in the
-    store may be at a remote.
+    tasks that contain it. Raises NameUnknown for an unknown run. A text that is not in the store
+    may be at a remote.
     """
     if not text:
         commits = [find_run(store, name).commit for name in names]

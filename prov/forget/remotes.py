@@ -186,7 +186,7 @@ def has_text(chunks: Iterator[bytes], text: bytes) -> bool:
 
 
 def tree_has_text(data: bytes, text: bytes) -> bool:
-    """Return whether a folder has an entry whose name contains a text."""
+    """Return whether a folder has an entry with a text in its name."""
     return bool(text) and text in data and any(text in entry.name for entry in decode_tree(data))
 
 

@@ -40,7 +40,7 @@ class BuildChecker:
                 yield Problem("build", commit.hex(), wrong, (BUILDS,), REWRITE)
 
     def wrong(self, commit: Oid) -> str:
-        """Return what is wrong with a build whose objects all exist, an empty text if valid."""
+        """Return what is wrong with a build without missing objects, an empty text if valid."""
         build = BuildList(self.store, CommitId(commit))
         try:
             entries = self.store.objects.tree(self.store.objects.commit(commit).tree)

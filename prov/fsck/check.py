@@ -106,7 +106,7 @@ def _lost_packs(store: Store) -> bool:
 
 
 def _meaning(store: Store, refs: RawRefs, *, thorough: bool) -> list[Problem]:
-    """Return the problems of a store whose objects are intact."""
+    """Return the problems of a store with intact objects."""
     problems = [
         *check_refs(refs),
         *RefChecker(store.objects).check(refs.names),
@@ -173,7 +173,7 @@ def _damaged_files(
 def _meaning_of_rest(
     view: Store, refs: RawRefs, broken: dict[str, Oid], problems: list[Problem]
 ) -> list[Problem]:
-    """Return the problems of the refs whose objects are complete."""
+    """Return the problems of the refs without missing objects."""
     whole = {name: oid for name, oid in refs.names.items() if name not in broken}
     rest = [*RefChecker(view.objects).check(whole), *missing_numbers(refs.names)]
     if BUILDS not in refs.names and BUILDS not in refs.broken and has_builds(view):

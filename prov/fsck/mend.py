@@ -1,6 +1,6 @@
-"""Decide what happens to refs that are damaged or hold lost objects. Writes only new commits.
+"""Decide what happens to damaged refs and to refs with lost objects. Writes only new commits.
 
-A run whose WORKDIR is lost keeps its record. A lost ref is restored if only one object can be its
+A run with a lost WORKDIR keeps its record. A lost ref is restored if only one object can be its
 target: the run that no ref holds, or the output that the runs name. Every other such ref is
 deleted, and the task runs again.
 """
@@ -149,7 +149,7 @@ class Mending:
             self._say(name, SET_TO_OUTPUT)
 
     def _record(self, ref: RecordRef, run: Oid) -> Oid | None:
-        """Return the record of a run whose WORKDIR is lost, None if the record is incomplete."""
+        """Return the record of a run with a lost WORKDIR, None if the record is incomplete."""
         try:
             record = record_of(self.store.objects, run)
         except StoreError:
@@ -204,7 +204,7 @@ class Mending:
         return any(entry.name == FIXED for entry in self.store.objects.tree(tree))
 
     def _correct(self, name: str) -> None:
-        """Correct a ref whose target does not match its name, or delete it."""
+        """Correct a ref with a target that does not match its name, or delete it."""
         ref = parse_ref(name)
         run = None
         if ref is None or isinstance(ref, RunRef):

@@ -65,7 +65,7 @@ def missing_numbers(names: Mapping[str, Oid]) -> Iterator[Problem]:
 
 
 def moves_down(series: Series, names: Iterable[str]) -> list[tuple[Series, Series]]:
-    """Return the old and new tags of a series whose numbers must change to close all gaps."""
+    """Return the changes of a series' numbers that close all gaps, as pairs of old and new tag."""
     tags = (parse_ref(name) for name in names if name.startswith(f"{series.prefix}/"))
     present = sorted(tag.number for tag in tags if isinstance(tag, RunRef | OutsideRef))
     return [

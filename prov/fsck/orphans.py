@@ -73,7 +73,7 @@ def find_orphans(store: Store, reach: Reach, refs: Mapping[str, Oid]) -> Orphans
 
 
 def _other_ref(store: Store, oid: Oid, commit: Commit) -> RecordRef | SingleRef | None:
-    """Return a possible ref of a commit whose message is that of a record or a build."""
+    """Return a possible ref of a commit with the message of a record or a build."""
     record = _RECORD.fullmatch(commit.message)
     if record is not None:
         inputs = read_record(store.objects, oid).task_hash
@@ -98,7 +98,7 @@ def _is_build(store: Store, oid: Oid) -> bool:
 
 
 def _unnamed(store: Store, reach: Reach, named: set[Oid]) -> Iterator[tuple[int, Oid, Commit]]:
-    """Yield seconds, id and commit of each commit without a tag whose tree exists."""
+    """Yield seconds, id and commit of each commit that has a tree but no tag."""
     for oid in _commits(store):
         if oid in named:
             continue

@@ -45,7 +45,7 @@ class Reach:
     objects: ObjectDatabase
     have: set[Oid]
     shallow: frozenset[Oid] = frozenset()
-    """Commits whose parents may be absent."""
+    """Commits with possibly absent parents."""
     whole: set[Oid] = field(default_factory=set)
     """Objects below which all objects exist."""
     broken: dict[Oid, tuple[Oid, ...]] = field(default_factory=dict)

@@ -193,7 +193,7 @@ def _outputs(store: Store, refs: Mapping[str, Oid]) -> set[OutputId]:
 
 
 def _pool_files(store: Store, oid: Oid) -> Iterator[Path]:
-    """Yield the pool files with a blob's content, whatever their modes."""
+    """Yield the pool files with a blob's content and any mode."""
     name = oid.hex()
     for pool in POOLS:
         for file in (store.cache / pool / name[:2]).glob(f"{name[2:]}-*"):

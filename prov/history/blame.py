@@ -1,9 +1,9 @@
 """Find the tasks that wrote a file, back to the sources of its content.
 
-A file in a WORKDIR is followed by path along the commits of its chain: the task whose commit
-changed it wrote it. A file that a task started with leads to the output it came from; a file in a
-sysroot leads to the package that staged it. A new file is a copy if the task already had the same
-content under a different name.
+A file in a WORKDIR is followed by path along the commits of its chain: the task of a commit that
+changed the file wrote it. A file that a task started with leads to the output it came from; a file
+in a sysroot leads to the package that staged it. A new file is a copy if the task already had the
+same content under a different name.
 """
 
 from __future__ import annotations
@@ -335,9 +335,9 @@ class _Tracer:
         return self.from_sysroot(commit, path)
 
     def in_taken_workdirs(self, location: Location, oid: Oid) -> tuple[str, Location] | None:
-        """Search for a content in the WORKDIRs of the tasks whose outputs a task used.
+        """Search for a content in the WORKDIRs of a task's input tasks.
 
-        The outputs themselves may be archives.
+        Their outputs may be archives.
         """
         level, visited = [location.commit], {location.commit}
         for _ in range(LEVELS):

@@ -113,7 +113,7 @@ def _last(store: Store) -> CommitId:
 
 
 def _commit_by_id(store: Store, digits: str) -> Oid | None:
-    """Return the build, or any other commit, whose id begins with hex digits.
+    """Return the build, or any other commit, with an id that begins with hex digits.
 
     Raises NameUnknown if several builds match.
     """

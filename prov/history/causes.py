@@ -96,7 +96,7 @@ def first_causes(
 
 
 def _same_inputs(before: Inputs, after: Inputs, compared: Compared) -> tuple[Change, ...]:
-    """Return the change of a task whose output differs although its inputs do not, or nothing."""
+    """Return the change of a task with a different output from the same inputs, or nothing."""
     is_same_hash = before.task_hash is not None and before.task_hash == after.task_hash
     if compared.edges or not is_same_hash:
         return ()
@@ -138,7 +138,7 @@ class BuildDifference:
     """The differences between two builds."""
 
     versions: Mapping[str, tuple[str, str]]
-    """Recipe -> old and new version, for recipes whose version changed."""
+    """Recipe -> old and new version, for recipes with a version change."""
     added: tuple[str, ...]
     removed: tuple[str, ...]
     """Recipes in only one of the builds. Empty if the build without them is incomplete."""
@@ -168,7 +168,7 @@ def build_difference(reader: TreeReader, old: BuildList, new: BuildList) -> Buil
 def changed_versions(
     before: Mapping[str, str], after: Mapping[str, str]
 ) -> dict[str, tuple[str, str]]:
-    """Return recipe -> old and new version, for recipes in both builds whose version changed."""
+    """Return recipe -> old and new version, for recipes in both builds with a version change."""
     common = sorted(before.keys() & after.keys())
     return {name: (before[name], after[name]) for name in common if before[name] != after[name]}
 

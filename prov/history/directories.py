@@ -44,7 +44,7 @@ class NamedDirectory:
     name: str
     pair: Pair
     commit: CommitId | None = None
-    """The commit whose WORKDIR or tree it is; None if it is not the tree of a commit."""
+    """The commit with this WORKDIR or tree; None if it is not the tree of a commit."""
 
 
 def find_directory(store: Store, name: str) -> NamedDirectory:

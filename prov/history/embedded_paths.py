@@ -25,7 +25,7 @@ class EmbeddedPath:
     kind: str
     """`text` or `binary` if the paths are recorded as tokens; `held` if they cannot be."""
     places: tuple[str, ...]
-    """Directories whose paths it embeds: WORKDIR, SYSROOT, NATIVE, HOSTTOOLS."""
+    """The embedded directories: WORKDIR, SYSROOT, NATIVE, HOSTTOOLS."""
 
     @property
     def held(self) -> bool:

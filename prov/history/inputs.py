@@ -138,7 +138,7 @@ def _edge_change(edge: Edge, *, is_new: bool) -> Change:
 
 
 def _only_edges(reader: TreeReader, change: Change) -> bool:
-    """Return whether a definition changed only in its dependencies, which are listed separately."""
+    """Return whether only the dependencies of a definition changed; they are listed separately."""
     if change.kind != "definition" or not change.old or not change.new:
         return False
     old, new = (

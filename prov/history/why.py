@@ -31,7 +31,7 @@ from prov.records.build_list import BuildList, Line, walk_builds
 from prov.records.ids import EdgeId, OutputId, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.labels import LATEST
-from prov.records.outcomes import Outcome
+from prov.records.outcomes import Outcome, outcome_text
 from prov.records.record import read_run_record
 from prov.records.refs import OutputRef, outputs_of, parse_ref
 from prov.scheduler.plan import Plan, Step
@@ -267,7 +267,7 @@ def _origin(asked: BuildList, key: TaskKey, line: Line) -> tuple[BuildList, Buil
 def _outcome_in(build: BuildList, key: TaskKey) -> str:
     if key in failures(build):
         return "failed"
-    return build.happened().get(key, "was up to date")
+    return outcome_text(build.happened().get(key, "was up to date"))
 
 
 def _line_in(build: BuildList, key: TaskKey) -> Line | None:
@@ -380,7 +380,7 @@ def _answer(store: Store, reference: Reference, verdict: str, new: TaskState) ->
 
 
 def _versions_of(causes: list[Cause], old: TaskState, new: TaskState) -> dict[str, tuple[str, str]]:
-    """Return recipe -> old and new version, for the causes' recipes whose version changed."""
+    """Return recipe -> old and new version, for the causes' recipes with a version change."""
     changed = changed_versions(old.versions, new.versions)
     recipes = dict.fromkeys(cause.key.recipe for cause in causes)
     return {name: changed[name] for name in recipes if name in changed and all(changed[name])}

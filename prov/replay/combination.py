@@ -1,7 +1,7 @@
 """Combine two builds: recorded tasks with some inputs of one build and some of the other.
 
 A step changes one input of a task from one build's version to the other's. The tasks with some
-steps form a graph that is planned and run like any other: outputs recorded under its hashes are
+steps form a graph. prov plans and runs it like any other: outputs recorded under its hashes are
 reused, and new outputs are recorded.
 """
 

@@ -48,7 +48,7 @@ class Scratch:
 
     store: Store
     sysroots: Callable[[bool], Composer]
-    """Returns a composer of sysroots; the argument says whether a sandbox write-protects them."""
+    """Returns a composer of sysroots, given whether a sandbox write-protects them."""
     sandbox: str | None
     """Path of bubblewrap, or None."""
     folder: Path
@@ -236,7 +236,7 @@ def open_scratch(
 ) -> Iterator[Scratch]:
     """Yield a new scratch directory for recorded tasks, and delete it at the end.
 
-    First deletes the scratch directories of killed processes, whose locks the kernel released.
+    First deletes the scratch directories of killed processes. The kernel released their locks.
     """
     top, toolchains = store.cache / SCRATCH_FOLDER, Toolchains(store, search_path)
     for left in sorted(top.glob("*.lock")):

@@ -16,6 +16,7 @@ from prov.records.entries import LOG
 from prov.records.keys import TaskKey
 from prov.records.labels import labels_of
 from prov.records.lookup import Records
+from prov.records.outcomes import outcome_text
 from prov.report.drawing import Drawn
 from prov.report.page import WORKED, BuildHead, CauseCard, ChangedInput, RecipeRow, Report, TaskCard
 from prov.store.objects import MODE_DIRECTORY
@@ -26,7 +27,7 @@ LOG_LINES = 400
 LONGEST = 4000
 """Maximum number of characters of an input's text."""
 MOST_CHANGES = 200
-COUNTS = ("ran", "restored", "fetched", "cut off", "failed", "stale", "up to date", "not built")
+COUNTS = ("ran", "restored", "fetched", "skipped", "failed", "stale", "up to date", "not built")
 
 
 def report(store: Store, build: BuildList) -> Report:
@@ -67,7 +68,7 @@ class _Cards:
 
     def what(self, key: TaskKey) -> str:
         happened = self.happened.get(key, "up to date")
-        return "failed" if happened.startswith("failed") else happened
+        return "failed" if happened.startswith("failed") else outcome_text(happened)
 
     def inputs(self, key: TaskKey) -> Inputs | None:
         if key not in self.read:

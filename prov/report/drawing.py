@@ -30,7 +30,7 @@ from prov.report.assets import asset
 PALETTE: Mapping[str, tuple[str, str]] = {
     "ran": ("#0b57c4", "#82b4ff"),
     "restored": ("#0a6b66", "#5ccfc2"),
-    "cut off": ("#6a3ea8", "#c6a8f7"),
+    "skipped": ("#6a3ea8", "#c6a8f7"),
     "stale": ("#855400", "#e3b260"),
     "failed": ("#b8150c", "#ff8f85"),
     "up to date": ("#57606b", "#9da7b2"),
@@ -72,7 +72,7 @@ class Drawn:
 
     key: TaskKey
     what: str
-    """ran, restored, cut off, stale, failed, up to date or not built."""
+    """ran, restored, skipped, stale, failed, up to date or not built."""
     edges: tuple[str, ...]
     """Keys of its dependencies. Tasks outside the drawing are ignored."""
     root: bool

@@ -27,7 +27,7 @@ from prov.report.assets import asset
 from prov.report.drawing import Drawn, anchor, dependencies_first, printable, svg, variables
 
 WORKED = ("ran", "failed")
-"""Outcomes of tasks whose scripts were started."""
+"""Outcomes of tasks that started their scripts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class TaskCard:
 
     key: TaskKey
     what: str
-    """ran, restored, cut off, stale, failed, up to date or not built."""
+    """ran, restored, skipped, stale, failed, up to date or not built."""
     began: float | None
     """Seconds since the start of the build."""
     seconds: float | None
@@ -242,9 +242,9 @@ def _details(task: TaskCard) -> dict[str, object]:
 def _json(name: str, value: object) -> str:
     """Return a value as an element of text that the value cannot close.
 
-    Within `<script>`, HTML ends only at `</script` and treats only `<!--` specially, whatever the
-    type. Without `<`, neither can occur. ASCII output escapes the lone surrogates of undecodable
-    paths, so the page can be encoded.
+    Within `<script>`, HTML ends only at `</script` and treats only `<!--` specially, for any type.
+    Without `<`, neither can occur. ASCII output escapes the lone surrogates of undecodable paths,
+    so the page can be encoded.
     """
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
     for letter in "<>&":

@@ -2,7 +2,7 @@
 const byId = (id) => document.getElementById(id);
 const read = (id) => JSON.parse(byId(id).textContent);
 const { build, before, tasks, critical, causes, recipes } = read("overview");
-const KINDS = ["failed", "ran", "restored", "cut off", "stale", "up to date", "not built"];
+const KINDS = ["failed", "ran", "restored", "skipped", "stale", "up to date", "not built"];
 const byKey = new Map(tasks.map((task) => [task.key, task]));
 const byAnchor = new Map(tasks.map((task) => [task.anchor, task]));
 tasks.forEach((task, index) => { task.index = index; });

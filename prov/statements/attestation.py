@@ -106,7 +106,7 @@ def _external(evidence: Evidence) -> dict[str, Any]:
 
 
 def _internal(evidence: Evidence) -> dict[str, Any]:
-    """Return the parameters of prov's execution of the task."""
+    """Return the parameters of the task's execution."""
     run, facts = evidence.run, evidence.facts
     return {
         "taskHash": run.task_hash.hex(),

@@ -79,7 +79,7 @@ def _load(path: Path, data: bytes) -> Any:
     except ImportError as error:
         raise _missing(error) from error
     try:
-        with warnings.catch_warnings():  # of old key types, which are rejected later anyway
+        with warnings.catch_warnings():  # of old key types, rejected later anyway
             warnings.simplefilter("ignore")
             return (load_ssh_private_key if data.startswith(_OPENSSH) else load_pem_private_key)(
                 data, None

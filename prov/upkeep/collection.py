@@ -103,7 +103,7 @@ class _CollectionPlanner:
         fewest = replace(rules, builds=1, days=0.0, workdirs=0)
         best: list[Deletion] | None = None
         low, high = 1, rules.builds + 1
-        while low < high:  # find the number of builds whose outputs can stay
+        while low < high:  # find the number of builds that can keep their outputs
             middle = (low + high) // 2
             fewer = replace(fewest, builds=middle, workdirs=min(middle, rules.workdirs))
             trial = self.by_age(fewer, BY_SIZE)

@@ -1,4 +1,4 @@
-"""Record builds whose target's output is a folder with one file, without running anything."""
+"""Record builds with one file in the target's output, without running anything."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME = f"{TARGET}@output"
 
 
 def record(store: Store, text: str | None, number: int = 0) -> BuildList:
-    """Record a build whose output has a text. None: the target was not built."""
+    """Record a build with a text in its output. None: the target was not built."""
     lines = []
     if text is not None:
         with store.objects.writer() as writer:

@@ -83,7 +83,7 @@ def damage(path: Path, chance: random.Random) -> str:
 
 
 def whole_refs(store: Store) -> dict[str, Oid]:
-    """Return the refs whose objects all exist and match their ids.
+    """Return the refs with objects that all exist and match their ids.
 
     The objects must be undamaged.
     """

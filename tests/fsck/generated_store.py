@@ -1,7 +1,7 @@
 """Generate a store as if by many builds, without building, for tests and benchmarks of history.
 
-`make_store` simulates the builds of an artificial project: recipes that need each other, whose
-sources, patches and variables change from build to build, and an image of all of them. The result
+`make_store` simulates the builds of an artificial project: recipes that need each other, and an
+image of all of them. Sources, patches and variables change from build to build. The result
 of each task is a function of its inputs, so task hashes, outputs, skipped tasks and first parents
 are the same as in real builds. Objects are written by prov's own functions (`write_run`,
 `task_hash`) to a few large packs, as by `consolidate`. Refs are written at the end as one
@@ -155,9 +155,7 @@ class History:
         self.dirty = set(self.nodes)
         self.listed: dict[str, tuple[list[Line], Oid]] = {}
         self.spans: list[tuple[str, float, float, int]] = []
-        """Of the build that is played: task, when it began, how many seconds it took, bytes
-        added.
-        """
+        """Task, start, seconds and added bytes of each span of the simulated build."""
         self.undo: list[Change] = []
         self.counter = itertools.count(1)
         self.use_compiler()

@@ -73,7 +73,7 @@ class Recorder:
         facts: Mapping[str, str] | None = None,
         failed: bool = False,
     ) -> Recorded:
-        """Record a run whose WORKDIR has some files, by default also as its output."""
+        """Record a run with files in its WORKDIR, by default also as its output."""
         self.seconds += 60
         task = TaskKey(key)
         with self.store.objects.writer() as writer:

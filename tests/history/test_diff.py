@@ -93,7 +93,7 @@ texts = st.sampled_from(["1", "2", "3"])
 
 
 def without_conflicts(files: dict[str, str]) -> dict[str, str]:
-    """Return the files whose path is not a folder of another file."""
+    """Return the files with paths that are not folders of other files."""
     return {
         path: text
         for path, text in files.items()

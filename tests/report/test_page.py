@@ -121,7 +121,7 @@ def made(count: int, log: str = "") -> Report:
                 for n in {(recipe * 7) // 11, recipe // 2, recipe // 3}
                 if n < recipe
             ]
-        what = ("up to date", "ran", "ran", "restored", "ran", "cut off", "ran", "ran")[recipe % 8]
+        what = ("up to date", "ran", "ran", "restored", "ran", "skipped", "ran", "ran")[recipe % 8]
         if number == count - 2:
             what = "failed"
         elif number == count - 1:

@@ -297,7 +297,7 @@ def test_an_invalid_record_is_rejected(
 
 
 def with_input(tiny: Tiny, run: RunName, folder: str, name: str, text: bytes) -> RunName:
-    """Return a run whose inputs have a changed text."""
+    """Return a run with a changed text among its inputs."""
     objects = tiny.store.objects
     with objects.writer() as writer:
         entry = Entry(name.encode(), MODE_FILE, writer.add("blob", text))

@@ -279,7 +279,7 @@ def test_results_of_a_running_build_stay(store: Store) -> None:
             RefUpdate(unlisted, again, None),
             RefUpdate(str(OutputRef(line.key, TaskHash(task_hash))), output, None),
         )
-        # the writer is there: somebody is at work
+        # a process is writing
         gone = {each.ref for each in plan_gc(Store.open(store.path), ALL_OLD, now=FAR)}
     assert str(OutputRef(line.key, TaskHash(task_hash))) not in gone
 
