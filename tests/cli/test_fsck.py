@@ -73,7 +73,7 @@ def test_what_is_in_a_workdir_yet_comes_back_from_there(built: Project) -> None:
     said = built.ask("fsck", code=1)
     assert "is unreadable in the damaged" in said
     assert "needed by refs/" in said
-    assert "`prov fsck --repair` repairs what can be" in said
+    assert "run `prov fsck --repair` to repair" in said
     said = built.ask("fsck", "--repair")
     assert "restored" in said
     assert said.endswith("all errors repaired\n")
