@@ -29,6 +29,10 @@ class StoreError(ProvError):
     """The store is missing, damaged or not a prov store."""
 
 
+class NewerRecord(StoreError):
+    """A newer prov recorded a run in a format that this one cannot read."""
+
+
 class RefConflict(StoreError):
     """A compare-and-swap failed: a ref did not have its expected value."""
 

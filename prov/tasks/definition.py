@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta, Struct, ValidationError, convert
 from msgspec.structs import asdict
 
-from prov.errors import FORGET_RUN, StoreError
+from prov.errors import FORGET_RUN, NewerRecord, StoreError
 from prov.recipes.graph import Node
 from prov.recipes.recipe import Interpreter
 from prov.recipes.tables import END, VariableName
@@ -161,7 +161,7 @@ def read_definition(text: bytes, key: TaskKey) -> Definition:
         # not msgspec's parser: names that are not UTF-8 are stored as lone surrogates
         table = json.loads(text)
         if convert(table, _Header).format != FORMAT:
-            raise StoreError(f"the run of {key} was recorded by a newer prov", hint="update prov")
+            raise NewerRecord(f"the run of {key} was recorded by a newer prov", hint="update prov")
         return _definition(convert(table, _Table), TaskKey(convert(key, _Key)))
     except (ValidationError, ValueError, RecursionError, OverflowError) as error:
         reason = f"{type(error).__name__}: {error}"[:300]

@@ -45,9 +45,9 @@ def test_an_earlier_run_has_a_relative_name(two: Project) -> None:
     ("name", "message"),
     [
         ("a:go~2", "a:go~2: 1 run of a:go before "),
-        ("a:go@{good}~1", "good names no build"),
+        ("a:go@{good}~1", "no build is named good"),
         ("a:og~1", "no run of a:og is recorded hint: did you mean a:go?"),
-        ("nothing", "'nothing' names nothing in the store"),
+        ("nothing", "'nothing' not found in the store"),
     ],
 )
 def test_an_unknown_name_is_refused(two: Project, name: str, message: str) -> None:

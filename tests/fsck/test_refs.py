@@ -48,11 +48,17 @@ class Lab:
         self.toolchain = self.commit(TOOLCHAIN_MESSAGE)
 
     def record(
-        self, output: Output | None, key: TaskKey = KEY, facts: Mapping[str, str] | None = None
+        self,
+        output: Output | None,
+        key: TaskKey = KEY,
+        facts: Mapping[str, str] | None = None,
+        definition: bytes = b"",
     ) -> RunIds:
         with self.store.objects.writer() as writer:
             start = empty_start(writer)
-            run = Run(key, HASH, start, EMPTY, output, b"log", {}, facts or {})
+            run = Run(
+                key, HASH, start, EMPTY, output, b"log", {}, facts or {}, definition=definition
+            )
             ids = write_run(writer, run, BY)
             writer.finish()
         return ids
@@ -117,6 +123,13 @@ def test_refs_with_wrong_targets(lab: Lab) -> None:
         (OutsideRef("x86_64", "zlib", "build", 1), lab.run.record, "point to a WORKDIR commit"),
     ):
         assert problem in lab.wrong(ref, oid), ref
+
+
+def test_definitions(lab: Lab) -> None:
+    invalid = lab.record(Output(EMPTY), definition=b"{}")
+    assert "has an invalid definition: " in lab.wrong(RUN, invalid.commit)
+    newer = lab.record(Output(EMPTY), definition=b'{"format": 2}')
+    assert lab.wrong(RUN, newer.commit) == ""
 
 
 def test_an_output_that_no_run_had(lab: Lab) -> None:
