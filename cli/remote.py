@@ -264,7 +264,7 @@ def list_(
     if refresh:
         opened_caches.refresh()
     rows = _rows(opened, remotes, opened_caches)
-    note_all(text.removesuffix("; it is left out of this build") for text in opened_caches.notes)
+    note_all(text.removesuffix("; continuing without it") for text in opened_caches.notes)
     if json:
         say_json("remotes", remotes=[asdict(row) for row in rows])
     else:
