@@ -138,7 +138,7 @@ class _LibraryFinder:
 
 @contextmanager
 def lazy_library() -> Iterator[None]:
-    """Defer the execution of the library's modules that are imported inside this context.
+    """Defer the execution of library modules imported inside this context.
 
     Importing half of the library takes 0.2 s. `prov build --help` needs none of it, and `prov log`
     little. Modules of the command line therefore import the library's modules

@@ -1,7 +1,7 @@
 """The text of `--help`: one form for every command, whatever typer's version is.
 
 A page has a usage line in git's manner, the docstring, arguments and options. Lines of a docstring
-that are indented by four spaces, such as examples, are printed as they are.
+indented by four spaces, such as examples, are printed unchanged.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Run a command on a new terminal that is connected to the user's.
+"""Run a command on a new terminal, connected to the user's.
 
 A process can push characters into the input of its controlling terminal (TIOCSTI, TIOCLINUX). If
 this is the user's terminal, the user's shell runs them when prov exits. So the command gets a new

@@ -409,7 +409,7 @@ def run(store: Path, path: Path, server: tuple[int, int], environment: Mapping[s
         with contextlib.suppress(OSError):  # the server has exited
             os.write(to_write, json.dumps(word).encode() + b"\n")
 
-    # if SIGCHLD is ignored, which is inherited, exit statuses of forks are lost
+    # with an inherited, ignored SIGCHLD, exit statuses of forks are lost
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with _alone_at(path):
         git_program()  # check git's version once, not in each fork

@@ -25,9 +25,9 @@ from prov.store.repository import Store
 from prov.text import count_text, nearest
 
 LOOK_BACK = 100
-"""Number of builds that are searched for a task without a run in this store."""
+"""Number of builds to search for a task without a run in this store."""
 NEWEST = 20
-"""Number of runs of a task that are searched for one of a build."""
+"""Number of runs of a task to search for the run of a build."""
 OVERLAPPING = 20
 """Number of earlier builds in which a run is searched that ended after later builds began."""
 _MARK = "\x1f"
@@ -108,7 +108,7 @@ def _listed_run(row: str) -> RunName | None:
 
 
 def newest(store: Store, listed: Sequence[RunName], limit: int) -> list[RunName]:
-    """Return the newest of some runs, which are sorted by end, sorted by start.
+    """Return the newest of some runs, sorted by start; `listed` is sorted by end.
 
     Git dates a commit in seconds, and many tasks run within one second.
     """

@@ -43,7 +43,7 @@ Answer = TypeVar("Answer")
 PACKS_TO_CONSOLIDATE = 24
 """The number of packs at which small ones are joined; git and libgit2 search packs one by one."""
 AT_ONCE = 64 << 20
-"""The limit, in bytes, for packs that are joined while a command waits."""
+"""The limit, in bytes, for joining packs while a command waits."""
 CONSOLIDATE_UP_TO = 1 << 30
 """The size, in bytes, above which a pack is never joined: copying it again gains nothing."""
 
@@ -163,7 +163,7 @@ class ObjectDatabase:
     def packed(self, oid: Oid) -> bool:
         """Return whether a pack known since the last `refresh` contains the object.
 
-        This is cheap enough to call for every object that is written.
+        This is cheap enough to call for every written object.
         """
         return oid == EMPTY_TREE or self._find(oid) is not None
 

@@ -36,7 +36,7 @@ class SysrootState:
     generation: int = 0
     """The pool's generation when all files were last verified."""
     boot: str = ""
-    """The machine's boot id: a crash can lose files that were written since the last boot."""
+    """The machine's boot id: a crash can lose files written since the last boot."""
     private: frozenset[bytes] = frozenset()
     """The paths that postinst scripts created or changed."""
     folders: frozenset[bytes] = frozenset()

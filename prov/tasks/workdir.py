@@ -218,7 +218,7 @@ class Workdir:
         return Start(kept, snapshot.pair)
 
     def _interrupted(self) -> str:
-        """Return the task that was killed here, or "". The file that names it may be incomplete."""
+        """Return the task killed here, or "". The file that names it may be incomplete."""
         try:
             name = self._running.read_bytes().decode("ascii", "replace").strip()
         except FileNotFoundError:

@@ -163,7 +163,7 @@ class Scan:
     vanished: list[bytes] = field(default_factory=list)
     """Folders of a live directory deleted during the scan."""
     opened: dict[bytes, int] = field(default_factory=dict)
-    """The original modes of folders that were made readable; `Scanner.close` restores them."""
+    """The original modes of folders made readable; `Scanner.close` restores them."""
 
     def drop_vanished(self) -> None:
         """Remove the vanished folders from the folders that list them."""
@@ -204,7 +204,7 @@ class Scanner:
             raise
 
     def close(self, scan: Scan) -> None:
-        """Restore the modes of folders that were made readable."""
+        """Restore the modes of folders made readable."""
         for path, mode in sorted(scan.opened.items(), reverse=True):  # deepest first
             with contextlib.suppress(OSError), within_reach(self._absolute(path)) as reachable:
                 set_mode(reachable, stat.S_IMODE(mode))

@@ -62,7 +62,7 @@ REPLACED = (
     errno.ENXIO,
     errno.ESTALE,
 )
-"""Errors of reading a file that was deleted or replaced by another type of entry since the scan."""
+"""Errors of reading a file deleted or replaced by another type of entry since the scan."""
 
 _CHANGED = -1
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -190,7 +190,7 @@ def _without(folder: Folder, names: set[bytes]) -> Folder:
 
 
 def _forget_young(scan: Scan, since: int) -> None:
-    """Make the next scan read files again that were modified since a time.
+    """Make the next scan read files modified since a time again.
 
     Another write so soon after could leave the same stat.
     """

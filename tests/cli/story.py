@@ -1,6 +1,4 @@
-"""A project that changes, is built and asked about: what the stories in these tests are told
-with.
-"""
+"""A project that tests change, build and query, with commands as a user runs them."""
 
 from __future__ import annotations
 
@@ -88,7 +86,7 @@ class Project:
         return self.git("for-each-ref")
 
     def leftovers(self) -> list[str]:
-        """Return what is left of tasks that were put back: there should be nothing."""
+        """Return the leftovers of restored tasks."""
         folder = self.root / ".prov/prov/aside"
         return [
             *map(str, folder.iterdir() if folder.exists() else ()),

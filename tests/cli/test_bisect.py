@@ -305,7 +305,7 @@ def test_who_was_interrupted_goes_on_and_is_asked_nothing_twice(
     assert running.wait() == (-9 if how == "kill -9" else 130)
     assert how == "kill -9" or "`prov bisect continue`" in said
     (story.root / "on").touch()
-    if how == "kill -9":  # the command is still there, and has nobody to tell
+    if how == "kill -9":  # the command still runs, without a parent
         os.killpg(running.pid, signal.SIGKILL)
     (story.root / "hold").unlink()
     assert "a bisection is in progress" in story.refused(
@@ -332,7 +332,7 @@ def test_after_a_kill_half_a_line_of_the_log_is_no_harm(story: Story, builds: li
 
 
 def interrupted(story: Story, builds: list[str]) -> Path:
-    """Begin a bisection that is interrupted; return its log."""
+    """Start a bisection and interrupt it; return its log."""
     story.judge(BAD_FROM_8, before="if [ -e asked ] && [ ! -e on ]; then exit 130; fi")
     story.refused("start", builds[0], builds[-1], "./judge.sh")
     (story.root / "on").touch()
@@ -476,7 +476,7 @@ def test_a_log_is_replayed_also_when_it_was_edited(story: Story, builds: list[st
     assert "there is no" in story.refused("replay", "nothing", code=2)
 
 
-# what can't be told
+# builds without a verdict
 
 
 def test_builds_that_cannot_be_told_are_named(story: Story) -> None:

@@ -1,4 +1,4 @@
-"""The help of every command is the recorded one, with every version of typer that is allowed."""
+"""The help of every command equals the recorded one, with every allowed version of typer."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
 
 @cache
 def scratch(name: str) -> Path:
-    """Return a folder of this name, which is removed at exit."""
+    """Return a folder of this name; it is removed at exit."""
     path = Path(_folder().name, name)
     path.mkdir()
     return path

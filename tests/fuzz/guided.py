@@ -23,7 +23,7 @@ SEEDS = 100
 LARGE_EVERY = 200
 """One of this many inputs is large."""
 MOST = 1 << 14
-"""Maximum size in bytes of an input that is mutated again."""
+"""Maximum size in bytes of an input to mutate again."""
 
 Place = tuple[str, int, int]
 

@@ -52,7 +52,7 @@ class _EndRequest(TaskNames):
     log: str
     """Path of the log, empty if there is none."""
     outputs: list[str]
-    """Directories that are put into shared state."""
+    """Directories stored in shared state."""
     outside: list[str]
     """Directories with sources outside WORKDIR."""
     sysroot: list[str]
