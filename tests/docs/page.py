@@ -196,7 +196,7 @@ class Session:
         clone = home / "prov"
         for folder in (clone / ".venv", self.root / "tmp", self.root / "srv"):
             folder.mkdir(parents=True)
-        for name in ("fixtures/demo", "fixtures/hooks"):
+        for name in ("fixtures/demo", "fixtures/hooks", "fixtures/bitbake/page"):
             shutil.copytree(
                 TOP / name, clone / name, ignore=shutil.ignore_patterns(".prov", "build")
             )

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.process
 PAGES = [
     "README.md",
     "docs/attestation.md",
+    "docs/bitbake.md",
     "docs/history.md",
     "docs/remotes.md",
     "docs/sharing.md",
