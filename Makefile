@@ -73,6 +73,7 @@ site: $(VENV)/.docs
 	@echo "the site is build/site/index.html"
 
 wheel: $(VENV)/.installed
+	tests/install-tools
 	tests/wheel-demo $(PYTHON)
 
 check: lint wheel test

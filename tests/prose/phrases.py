@@ -25,7 +25,7 @@ PHRASES = {
     "need not": r"\bneeds? not\b",
     "what it gives": r"\bwhat (it|they|he) (gives?|takes?|brings?|says?|makes?|holds?|has|have)\b",
     "what is there": r"\b(what|that) is there\b",
-    "of OpenEmbedded's": r"\bof [A-Z][A-Za-z]+'s(?! [a-z])|\bof [A-Z][A-Za-z]+'s (or|and|is|that|which|in|to)\b",
+    "of OpenEmbedded's": r"\bof [A-Z][A-Za-z]+'s(?! (?!or|and|is|that|which|in|to)[a-z])",
     "come out the same": r"\b(comes?|came) out (the same|as)\b",
     "of so many": r"\bso many\b",
     "goes": r"\b(would go|is gone|are gone)\b",

@@ -16,8 +16,8 @@ VERBS = frozenset(
     add allow attest build change check choose compare contact copy correct create declare delete
     do end enable exclude export fix follow free give ignore increase install keep lower make mark
     move name omit pass pin print publish pull push quote read recreate reduce remove rename repair
-    repeat replace report reset restore rerun retry run separate set shorten sign start stop store unset
-    update upgrade use wait write
+    repeat replace report reset restore rerun retry run separate set shorten sign start stop store
+    unset update upgrade use wait write
     """.split()  # noqa: SIM905
 )
 """A hint begins with one of these, or says when to do it first."""
