@@ -49,7 +49,10 @@ class Group(TyperGroup):
 
     def sections(self) -> Mapping[str, Mapping[str, str]]:
         """Return title -> command -> summary, in the order in which the help lists them."""
-        return {"Commands": {name: summary(command) for name, command in self.commands.items()}}
+        shown = {
+            name: summary(command) for name, command in self.commands.items() if not command.hidden
+        }
+        return {"Commands": shown}
 
 
 class CommandGroup(typer.Typer):
