@@ -1,6 +1,7 @@
 # `make demo` builds the demo; `make test` runs the tests; `make check` also runs lint, type checks and the wheel test.
 # `make quick` runs the tests that start no process, on two cores, in seconds.
 # `make man` writes the manual pages from the commands' help: run it after changing the help.
+# `make schema` writes the JSON Schemas of answers, recipes and prov.toml: run it after changing their types.
 # `make site` builds the documentation site in build/site; it fails on a warning or a broken link.
 # `make floors` measures the coverage of `make quick`, and fails below a package's floor; `make coverage` measures all tests.
 # `make attacks` runs the attacks that take minutes.
@@ -55,6 +56,10 @@ man: $(VENV)/.installed
 	$(BIN)/python -m tests.manual
 	$(BIN)/python -m tests.cli.help
 
+schema: $(VENV)/.installed
+	$(BIN)/python -m tests.schema
+	$(BIN)/python -m tests.recipes.schema
+
 # the oldest and the newest typer that pyproject.toml allows
 TYPERS := ==0.26.0 <0.29
 typers: $(VENV)/.installed
@@ -101,4 +106,4 @@ bench: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) build dist fixtures/demo/build fixtures/demo/.prov
 
-.PHONY: all demo test quick floors coverage lint man typers site wheel check faults edits fuzz attacks bitbake bench clean
+.PHONY: all demo test quick floors coverage lint man schema typers site wheel check faults edits fuzz attacks bitbake bench clean

@@ -75,11 +75,11 @@ def _print_json(
 ) -> None:
     steps = [
         {
-            "task": step.key,
+            "task": None if step.key == blame.OUTSIDE else step.key,
             "what": step.what,
             "path": step.path,
             "commit": step.commit.hex(),
-            "from": step.origin,
+            "from": step.origin or None,
             "patches": list(step.patches),
         }
         for step in trace.steps
@@ -87,7 +87,7 @@ def _print_json(
     say_json(
         "blame",
         file=file.text,
-        mode=stat.filemode(trace.node.mode),
+        mode=trace.node.mode,
         since=since and since.build.hex(),
         steps=steps,
         sources=dict(trace.sources),
@@ -135,7 +135,7 @@ def _show_lines(
             {"build": line.version.build.hex(), "from": line.origin, "text": line.text.rstrip("\n")}
             for line in lines
         ]
-        say_json("blame lines", file=file.text, lines=rows)
+        say_json("blame-lines", file=file.text, lines=rows)
         return
     width = max((len(line.origin) for line in lines), default=0)
     for number, line in enumerate(lines, 1):

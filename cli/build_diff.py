@@ -27,8 +27,8 @@ class _Comparison:
     old: build_list.BuildList
     new: build_list.BuildList
     difference: causes.BuildDifference
-    files: Mapping[TaskKey, list[str]]
-    """Target -> a line for each path of its output that differs."""
+    files: Mapping[TaskKey, list[diff.Difference]]
+    """Target -> the paths of its output that differ."""
 
     def text(self, change: inputs.Change) -> list[str]:
         """Return the lines of a changed input."""
@@ -42,8 +42,8 @@ def show_build_diff(store: repository.Store, name: str, other: str, *, json: boo
     else:
         old, new = _with_predecessor(store, name)
     difference = causes.build_difference(store.objects, old, new)
-    files = {key: _file_lines(store, old, new, key) for key in _targets(new)}
-    files = {key: lines for key, lines in files.items() if lines}
+    files = {key: _differing_files(store, old, new, key) for key in _targets(new)}
+    files = {key: differences for key, differences in files.items() if differences}
     comparison = _Comparison(store, old, new, difference, files)
     if json:
         _print_json(comparison)
@@ -80,16 +80,16 @@ def _targets(build: build_list.BuildList) -> list[TaskKey]:
     return [TaskKey(target) for target in build.facts().get("targets", "").split()]
 
 
-def _file_lines(
+def _differing_files(
     store: repository.Store, old: build_list.BuildList, new: build_list.BuildList, key: TaskKey
-) -> list[str]:
-    """Return a line for each path of a task's output that differs; none if a build lacks it."""
+) -> list[diff.Difference]:
+    """Return the paths of a task's output that differ; none if a build lacks it."""
     tasks = (old.line(key), new.line(key))
     outputs = [task.output for task in tasks if task is not None and task.output is not None]
     if len(outputs) != 2 or outputs[0] == outputs[1]:
         return []
     before, after = (output.read_pair(store.objects, oid) for oid in outputs)
-    return [difference.line for difference in diff.diff_pairs(store.objects, before, after)]
+    return diff.diff_pairs(store.objects, before, after)
 
 
 def _print_json(comparison: _Comparison) -> None:
@@ -109,13 +109,16 @@ def _print_json(comparison: _Comparison) -> None:
         for cause in difference.causes
     ]
     say_json(
-        "build diff",
+        "build-diff",
         old=comparison.old.commit.hex(),
         new=comparison.new.commit.hex(),
         recipes=recipes,
         causes=root_causes,
         tasks=[_task_table(task) for task in difference.tasks],
-        files=comparison.files,
+        files={
+            key: [difference.table() for difference in differences]
+            for key, differences in comparison.files.items()
+        },
     )
 
 
@@ -135,12 +138,12 @@ def _print(comparison: _Comparison) -> None:
         say("no tasks changed")
     _print_recipes(comparison.difference)
     _print_tasks(comparison)
-    for key, lines in comparison.files.items():
+    for key, differences in comparison.files.items():
         say(f"files of {key}:")
-        for line in lines[:SHOWN_FILES]:
-            say(f"  {line}")
-        if len(lines) > SHOWN_FILES:
-            say(f"  and {len(lines) - SHOWN_FILES} more")
+        for changed in differences[:SHOWN_FILES]:
+            say(f"  {changed.line}")
+        if len(differences) > SHOWN_FILES:
+            say(f"  and {len(differences) - SHOWN_FILES} more")
 
 
 def _print_recipes(difference: causes.BuildDifference) -> None:

@@ -52,6 +52,7 @@ def _table(row: builds.BuildRow) -> dict[str, Any]:
     return {
         "id": row.commit.hex(),
         "time": row.seconds,
+        "seconds": row.took,
         "labels": list(row.labels),
         "pinned": row.pinned,
     }

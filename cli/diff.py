@@ -6,7 +6,6 @@ import re
 import shlex
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -96,7 +95,7 @@ def command(
         raise typer.Exit(_with_tool(opened, tool, old, new))
     differences = diff.diff_pairs(opened.objects, old.pair, new.pair)
     if json:
-        rows = [asdict(difference) for difference in differences]
+        rows = [difference.table() for difference in differences]
         say_json("diff", old=old.name, new=new.name, differences=rows)
         return
     with paged():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -34,7 +33,7 @@ def command(
     """
     rows = usage.usage(open_store(store), by)
     if json:
-        say_json("du", by=by, rows=[asdict(row) for row in rows])
+        say_json("du", by=by, rows=[_table(row) for row in rows])
         return
     width = max((len(row.name) for row in rows), default=0)
     for row in rows:
@@ -42,3 +41,7 @@ def command(
         say(f"{row.name:{width}}  {size_text(row.size):>10}  {objects:>16}")
     total = sum(row.size for row in rows)
     say(f"{'all':{width}}  {size_text(total):>10}")
+
+
+def _table(row: usage.Usage) -> dict[str, Any]:
+    return {"name": row.name, "objects": row.objects, "bytes": row.size}

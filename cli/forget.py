@@ -67,13 +67,13 @@ def command(
     plan = plans.plan_forget(opened, targets)
     remotes = settings.read_remotes(opened)
     if dry_run:
-        _show_plan(opened, plan, targets, remotes)
+        _show_plan(opened, plan, targets, remotes, json=json)
         return
     if not yes and sys.stdin.isatty() and sys.stdout.isatty():
         _confirm(plan, remotes)
     forgotten = plans.forget(opened, targets, work_here(), access, plan=plan)
     if json:
-        _print_json(forgotten)
+        _print_json(forgotten, dry_run=False)
     else:
         _print(forgotten)
     if remotes:
@@ -97,12 +97,23 @@ def _show_plan(
     plan: plans.ForgetPlan,
     targets: forget_remotes.Targets,
     remotes: list[settings.Remote],
+    *,
+    json: bool,
 ) -> None:
     left: list[str] = []
+    counts = {
+        remote.name: forget_remotes.forget_at(
+            store, remote, targets, user_access(), left, dry_run=True
+        )
+        for remote in remotes
+    }
+    if json:
+        planned = plans.Forgotten(list(plan.deletions), list(plan.moves), remotes=counts, left=left)
+        _print_json(planned, dry_run=True)
+        return
     _print_plan(plan)
-    for remote in remotes:
-        count = forget_remotes.forget_at(store, remote, targets, user_access(), left, dry_run=True)
-        say(f"{remote.name}: {count_text(count, 'result')} would be removed")
+    for name, count in counts.items():
+        say(f"{name}: {count_text(count, 'result')} would be removed")
     for line in left:
         say(f"would remain: {line}")
 
@@ -123,9 +134,10 @@ def _print_plan(plan: plans.ForgetPlan) -> None:
         say(f"{moved.ref} would be rewritten without it")
 
 
-def _print_json(forgotten: plans.Forgotten) -> None:
+def _print_json(forgotten: plans.Forgotten, *, dry_run: bool) -> None:
     say_json(
         "forget",
+        dry_run=dry_run,
         refs=[deleted.ref for deleted in forgotten.deletions],
         moved=[moved.ref for moved in forgotten.moves],
         objects=forgotten.swept.objects,

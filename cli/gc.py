@@ -85,7 +85,7 @@ def command(
             pool, scratch = background.clear_pools(opened), _clear_scratch()
     freed = _Freed(deletions, swept, pool[0], pool[1], scratch)
     if json:
-        _print_json(freed)
+        _print_json(freed, dry_run=dry_run)
     else:
         _print(freed, dry_run=dry_run)
 
@@ -107,14 +107,16 @@ class _Freed:
     """Number of deleted scratch directories."""
 
 
-def _print_json(freed: _Freed) -> None:
+def _print_json(freed: _Freed, *, dry_run: bool) -> None:
     say_json(
         "gc",
+        dry_run=dry_run,
         refs=[{"ref": deletion.ref, "rule": deletion.rule} for deletion in freed.refs],
         objects=freed.objects.objects,
         bytes=freed.objects.size,
         pool_files=freed.pool_files,
         pool_bytes=freed.pool_size,
+        scratch_directories=freed.scratch,
         in_use=freed.objects.in_use,
     )
 

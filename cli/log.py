@@ -95,7 +95,7 @@ def _draw(store: repository.Store, rows: list[dict[str, Any]], form: str) -> Non
 def _parts(row: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the line of a run as parts with their colours."""
     where = f"build {row['build'][:12]}" if row["build"] else "in no build"
-    parts = [(f"{time_text(row['time'])}  {where}  {row['recipe']}:{row['task']}  ", "")]
+    parts = [(f"{time_text(row['time'])}  {where}  {row['task']}  ", "")]
     if row["failed"]:
         parts.append(("FAILED  ", RED))
     return [*parts, (row["tag"], YELLOW)]
@@ -113,7 +113,7 @@ def _log_path(store: repository.Store, name: str, limit: int, form: str, *, json
         for version in versions
     ]
     if json:
-        say_json("log of a path", file=file.text, versions=rows)
+        say_json("log-of-path", file=file.text, versions=rows)
         return
     if form:
         say_formatted(form, rows)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from json import dumps
-
 from prov.scheduler import hooks
 from prov.scheduler import session as sessions
 
 from .build import Follow, Force, Incremental, Offline, Only, Rebuild, Sandbox, Targets
 from .context import JsonOption, SetOption, StoreOption, open_session
-from .output import SCHEMA, note_all, say, say_text
+from .output import note_all, say, say_json
 
 
 def command(
@@ -38,7 +36,7 @@ def command(
     planned, workspace = session.plan(request)
     if json:
         table = hooks.plan_table(planned, session.workdirs(planned, workspace))
-        say_text(dumps({"kind": "plan", **table, "schema": SCHEMA}, indent=2))
+        say_json("plan", **table)
         return
     width = max((len(key) for key in planned.wanted), default=0)
     for step in planned.wanted.values():

@@ -283,7 +283,7 @@ class _Row:
     priority: int
     trust: str
     push: bool
-    tasks: int | None
+    results: int | None
     """Number of results; None before the first contact."""
     problem: str
     """Why the last push failed; empty if it succeeded."""
@@ -313,7 +313,7 @@ def _print_row(row: _Row) -> None:
     words = [row.name, row.url, f"trust {row.trust}"]
     if row.push:
         words.append("push")
-    words.append("not contacted yet" if row.tasks is None else count_text(row.tasks, "result"))
+    words.append("not contacted yet" if row.results is None else count_text(row.results, "result"))
     say("  ".join(words))
     if row.problem:
         say(f"    the last push failed: {row.problem}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import typer
 
@@ -40,8 +39,8 @@ def _table(repetition: reproduce.Rerun) -> dict[str, object]:
         "tag": repetition.run.tag,
         "same": repetition.same,
         "problem": repetition.problem,
-        "output": [asdict(line) for line in repetition.output],
-        "workdir": [asdict(line) for line in repetition.workdir],
+        "output_differences": [line.table() for line in repetition.output],
+        "workdir_differences": [line.table() for line in repetition.workdir],
     }
 
 

@@ -84,13 +84,15 @@ def _list_recorded(
             {
                 "task": task.key,
                 "task_hash": task.task_hash.hex(),
-                "outputs": [output.hex() for output in task.outputs],
-                "first": task.where[0],
-                "differences": task.lines,
+                "outputs": [
+                    {"output": output.hex(), "where": where}
+                    for output, where in zip(task.outputs, task.where, strict=True)
+                ],
+                "diff": task.lines,
             }
             for task in differing.tasks
         ]
-        say_json("recorded differences", tasks=rows)
+        say_json("recorded-differences", tasks=rows)
     else:
         _print(differing.tasks)
     if differing.tasks:

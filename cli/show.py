@@ -40,7 +40,8 @@ def command(
     opened = open_store(store)
     shown = show.show(opened, fetching(opened, lambda: _find_run(opened, name)))
     if json:
-        say_json("run", **(asdict(shown) | {"run": shown.run.table()}))
+        replaced = {"run": shown.run.table(), "output": shown.output or None}
+        say_json("run", **(asdict(shown) | replaced))
         return
     with paged():
         _print(shown)

@@ -22,17 +22,18 @@ def command(
     """
     session = open_session(store, settings, create=True)
     planned, _ = session.plan(sessions.Request(("world",)))
-    pending: dict[str, list[str]] = {}
+    pending: dict[str, list[TaskKey]] = {}
     for step in planned.steps.values():
         key = TaskKey(step.key)
         tasks = pending.setdefault(key.recipe, [])
         if step.action in ("run", "may run"):
-            tasks.append(key.task)
+            tasks.append(key)
     recipes = sorted(pending.items())
     if json:
         rows = [{"recipe": recipe, "to_run": tasks} for recipe, tasks in recipes]
         say_json("status", recipes=rows)
         return
     for recipe, tasks in recipes:
-        state = f"to run: {', '.join(tasks)}" if tasks else "up to date"
+        names = ", ".join(task.task for task in tasks)
+        state = f"to run: {names}" if tasks else "up to date"
         say(f"{recipe}: {state}")

@@ -10,6 +10,7 @@ import typer
 
 from prov.errors import NameUnknown
 from prov.history import sysroot_contents
+from prov.records.keys import TaskKey
 from prov.store import repository
 from prov.text import count_text, size_text
 from prov.worktree import attributes
@@ -58,7 +59,7 @@ def command(
         rows = [
             {
                 "recipe": group.recipe,
-                "tasks": list(group.tasks),
+                "tasks": [TaskKey.of(group.recipe, task) for task in group.tasks],
                 "packages": [_table(session.store, package) for package in group.packages],
             }
             for group in groups
@@ -122,19 +123,19 @@ def _why(
         node = sysroot_contents.file_in(store, package, os.fsencode(path))
         if node is not None:
             owners.append((package, _kind(node)))
-    if json:
-        rows = [{**_table(store, package), "kind": kind} for package, kind in owners]
-        say_json("sysroot why", path=path, packages=rows)
-    else:
-        for package, kind in owners:
-            say(f"{path}  {kind} of {package.key} in {package.sysroot}")
-            for step in package.chain:
-                say(f"  {step}")
     if not owners:
         raise NameUnknown(
             f"no package in the sysroots of {name} has {path}",
             hint=f"run `prov sysroot {name}` to list the packages",
         )
+    if json:
+        rows = [{**_table(store, package), "kind": kind} for package, kind in owners]
+        say_json("sysroot-why", path=path, packages=rows)
+    else:
+        for package, kind in owners:
+            say(f"{path}  {kind} of {package.key} in {package.sysroot}")
+            for step in package.chain:
+                say(f"  {step}")
 
 
 def _kind(node: attributes.FileNode) -> str:

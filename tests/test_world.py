@@ -6,7 +6,6 @@ The tests depend on each other's results and run in order, by `pytest -m world`,
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 import shutil
@@ -18,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.schema.check import read_answer
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "world"
 PROV = Path(sys.executable).with_name("prov")
@@ -183,7 +184,7 @@ def test_a_changed_header_reruns_what_is_built_with_it(world: World) -> None:
 
 
 def test_why_reports_the_patch(world: World) -> None:
-    answer = json.loads(world.prov("why", "sqlite:compile", "--json").stdout)
+    answer = read_answer(world.prov("why", "sqlite:compile", "--json").stdout)
     [cause] = answer["causes"]
     assert cause["task"] == "zlib:patch"
     assert cause["chain"][-1] == "sqlite:compile"
@@ -193,12 +194,12 @@ def test_why_reports_the_patch(world: World) -> None:
     assert any(
         "+#define ZLIB_H /* changed */" in line for diff in changes.values() for line in diff
     )
-    difference = json.loads(world.prov("diff", "latest", "--json").stdout)
+    difference = read_answer(world.prov("diff", "latest", "--json").stdout)
     assert {key for cause in difference["causes"] for key in cause["tasks"]} == {"zlib:patch"}
 
 
 def test_which_task_made_a_file_of_the_image(world: World) -> None:
-    steps = json.loads(world.prov("blame", "usr/bin/sqlite3", "--json").stdout)["steps"]
+    steps = read_answer(world.prov("blame", "usr/bin/sqlite3", "--json").stdout)["steps"]
     assert [step["task"] for step in steps][:1] == ["world-image:rootfs"]
     assert steps[-1]["task"].startswith("sqlite:")
 
@@ -208,7 +209,7 @@ def test_bisect_finds_the_changed_header_without_building(world: World) -> None:
     command = ["sh", "-c", "! grep -q 'ZLIB_H .. changed' {}/usr/include/zlib.h"]
     name = "zlib:populate_sysroot@output/sysroot-destdir"
     options = ("--of", name, "--json", "--no-combination")
-    answer = json.loads(
+    answer = read_answer(
         world.prov("bisect", "start", "latest~3", "latest", *options, "--", *command).stdout
     )
     assert [cause["kind"] for cause in answer["causes"]] == ["patch"]
@@ -323,12 +324,11 @@ def test_libpng_is_equal_and_correct_in_another_directory(world: World, tmp_path
         each.build(*options, "libpng")
         ids.append(
             [
-                each.prov("show", task, "--json").stdout
+                read_answer(each.prov("show", task, "--json").stdout)["output"]
                 for task in ("libpng:install", "libpng:populate_sysroot")
             ]
         )
-    outputs = [[re.findall(r'"output": "(\w+)"', text) for text in each] for each in ids]
-    assert outputs[0] == outputs[1]
+    assert ids[0] == ids[1]
     user = World(other.root, one.root / ".prov")
     (user.root / "recipes/with-png").mkdir()
     (user.root / "recipes/with-png/with-png.toml").write_text(WITH_PNG)

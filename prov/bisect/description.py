@@ -54,11 +54,13 @@ def describe_cause(store: Store, group: CauseGroup) -> str:
     """Return a change and its tasks as text."""
     if is_unexplained(group):
         return group.title
-    return f"{group.title}{commits_of(store, group)} in {few(group.tasks)}"
+    commits = commits_of(store, group)
+    range_ = f" (commits {commits})" if commits else ""
+    return f"{group.title}{range_} in {few(group.tasks)}"
 
 
 def commits_of(store: Store, group: CauseGroup) -> str:
-    """Return the commit range of a changed git source as text, an empty text for other changes."""
+    """Return `OLD..NEW`, the commits of a changed git source; empty for other changes."""
     change = group.change
     if change.kind != "source" or change.old is None or change.new is None:
         return ""
@@ -67,7 +69,7 @@ def commits_of(store: Store, group: CauseGroup) -> str:
         return ""
     first = old[4:].decode("utf-8", "replace").strip()
     last = new[4:].decode("utf-8", "replace").strip()
-    return f" (commits {first}..{last})"
+    return f"{first}..{last}"
 
 
 def _and(words: Iterable[str]) -> str:

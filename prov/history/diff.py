@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from prov.errors import ProvError
@@ -59,6 +59,15 @@ class Difference:
         if self.detail:
             columns.append(name_text(self.detail))
         return "  ".join(columns)
+
+    def table(self) -> dict[str, str | int | None]:
+        """Return the difference as JSON answers have it: None for a missing id or path."""
+        optional = {
+            "old_oid": self.old_oid or None,
+            "new_oid": self.new_oid or None,
+            "old_path": self.old_path or None,
+        }
+        return asdict(self) | optional
 
     @property
     def is_folder(self) -> bool:

@@ -73,7 +73,7 @@ class RunName:
             "tag": self.tag,
             "commit": self.commit.hex(),
             "recipe": self.key.recipe,
-            "task": self.key.task,
+            "task": self.key,
             "task_hash": self.task_hash.hex(),
             "number": self.number,
             "failed": self.failed,

@@ -33,7 +33,6 @@ def plan_table(plan: Plan, workdirs: dict[TaskKey, Path], *, every: bool = False
     `every` all steps of the graph.
     """
     return {
-        "schema": SCHEMA,
         "targets": list(plan.graph.targets),
         "total": len(plan.work),
         "steps": [
@@ -68,7 +67,8 @@ def invalidated(
     scripts = list(scripts)
     if not hooks and not scripts:
         return frozenset()
-    table = {**plan_table(plan, workdirs, every=True), "dry_run": dry}
+    steps = plan_table(plan, workdirs, every=True)
+    table = {"schema": SCHEMA, "kind": "plan", **steps, "dry_run": dry}
     keys: set[str] = set()
     for hook in hooks:
         answer = {"invalidate": hook.load()(table) or ()}

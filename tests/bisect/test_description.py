@@ -82,7 +82,7 @@ def test_sentence(store: Store, answer: Answer, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "old", "new", "text"),
     [
-        ("source", b"git aa\n", b"git bb\n", " (commits aa..bb)"),
+        ("source", b"git aa\n", b"git bb\n", "aa..bb"),
         ("source", b"git aa\n", b"file\n", ""),
         ("variable", b"git aa\n", b"git bb\n", ""),
     ],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.schema.check import read_answer
 
 PROV = str(Path(sys.executable).with_name("prov"))
 DEMO = Path(__file__).parents[2] / "fixtures" / "demo"
@@ -42,7 +43,10 @@ class Project:
         return self.prov(*arguments, code=code).stdout
 
     def json(self, *arguments: str, code: int = 0) -> Any:
-        return json.loads(self.prov(*arguments, "--json", code=code).stdout)
+        """Return a command's answer, checked against its schema."""
+        options = arguments.index("--") if "--" in arguments else len(arguments)
+        words = (*arguments[:options], "--json", *arguments[options:])
+        return read_answer(self.prov(*words, code=code).stdout)
 
     def refused(self, *arguments: str) -> str:
         """Return what a command that ends with an expected error says of it, in one line."""

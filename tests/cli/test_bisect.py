@@ -20,6 +20,7 @@ import pytest
 
 from prov.records.keys import TaskKey
 from tests.history.tiny import Texts, Tiny
+from tests.schema.check import read_answer
 from tests.terminal import Terminal
 
 pytestmark = pytest.mark.process
@@ -96,7 +97,7 @@ class Story(Tiny):
         self, good: str, bad: str, *more: str, command: Sequence[str] = ("./judge.sh",)
     ) -> Any:
         """Bisect and return the answer."""
-        return json.loads(
+        return read_answer(
             self.run("bisect", "start", good, bad, "--json", *more, "--", *command).stdout
         )
 
@@ -311,7 +312,7 @@ def test_who_was_interrupted_goes_on_and_is_asked_nothing_twice(
     assert "a bisection is in progress" in story.refused(
         "start", builds[0], builds[-1], "./judge.sh"
     )
-    answer = json.loads(story.run("bisect", "continue", "--json").stdout)
+    answer = read_answer(story.run("bisect", "continue", "--json").stdout)
     assert (answer["bad"], causes(answer)) == (builds[8], [value("r1")])
     assert len(set(story.asked())) == len(story.asked())
     assert "no bisection in progress" in story.refused("continue")
@@ -326,7 +327,7 @@ def test_after_a_kill_half_a_line_of_the_log_is_no_harm(story: Story, builds: li
         stream.write('{"tree": "0123')
     story.refused("continue")
     (story.root / "on").touch()
-    assert json.loads(story.run("bisect", "continue", "--json").stdout)["bad"] == builds[8]
+    assert read_answer(story.run("bisect", "continue", "--json").stdout)["bad"] == builds[8]
     assert len(set(story.asked())) == len(story.asked())
     assert all(json.loads(line) for line in log.with_name("bisect.done").read_text().splitlines())
 
@@ -401,7 +402,7 @@ def test_the_command_of_another_user_is_not_run(
     (story.root / "asked").touch()
     assert "ended with 130" in story.refused(*words, "--", *command)
     (story.root / "on").touch()
-    assert json.loads(story.run("bisect", "continue", "--json").stdout)["bad"] == builds[8]
+    assert read_answer(story.run("bisect", "continue", "--json").stdout)["bad"] == builds[8]
 
 
 @pytest.mark.parametrize("typed", ["n", "y"])
@@ -426,7 +427,7 @@ def test_a_user_without_a_key_is_asked(
     assert "you did not begin" in story.refused("continue")
     assert story.asked() == []
     assert (
-        json.loads(story.run("bisect", "continue", "--json", "--", "./judge.sh").stdout)["bad"]
+        read_answer(story.run("bisect", "continue", "--json", "--", "./judge.sh").stdout)["bad"]
         == builds[8]
     )
 
@@ -447,7 +448,7 @@ def test_an_interrupted_build_of_a_combination_says_nothing_of_it(
     running.wait(timeout=30)
     assert running.returncode == (130 if number == signal.SIGINT else -9)
     time.sleep(1)
-    assert causes(json.loads(story.run("bisect", "continue", "--json").stdout)) == [value("r2")]
+    assert causes(read_answer(story.run("bisect", "continue", "--json").stdout)) == [value("r2")]
     assert {tag.rpartition("/")[2] for tag in story.tags() if "/failed/" not in tag} == {"1"}
 
 
@@ -465,10 +466,10 @@ def test_a_log_is_replayed_also_when_it_was_edited(story: Story, builds: list[st
     assert "a bisection is in progress" in story.refused("replay", "kept")
     story.run("bisect", "reset")
     assert "no bisection in progress" in story.refused("log")
-    first = json.loads(story.run("bisect", "replay", "kept", "--json").stdout)
+    first = read_answer(story.run("bisect", "replay", "kept", "--json").stdout)
     assert first["bad"] == builds[8]
     assert len(set(story.asked())) == len(story.asked())
-    assert json.loads(story.run("bisect", "replay", "edited", "--json").stdout)["bad"] != builds[8]
+    assert read_answer(story.run("bisect", "replay", "edited", "--json").stdout)["bad"] != builds[8]
     kept.write_text(printed.replace('"verdict": "good"', '"verdict": "fine"'))
     assert "invalid verdict 'fine'" in story.refused("replay", "kept")
     kept.write_text("{}\n")
@@ -752,7 +753,7 @@ def test_an_end_that_is_no_verdict_ends_it_and_is_asked_again(
     assert words in said
     assert "`prov bisect continue`" in said
     (story.root / "on").touch()
-    assert json.loads(story.run("bisect", "continue", "--json").stdout)["bad"] == builds[8]
+    assert read_answer(story.run("bisect", "continue", "--json").stdout)["bad"] == builds[8]
 
 
 def test_a_program_that_a_shell_does_not_find_is_a_mistake_and_no_verdict(

@@ -15,6 +15,7 @@ import pytest
 
 from tests.cli.projects import Prov, one_task, write
 from tests.cli.story import DEMO, PROV, Project
+from tests.schema.check import read_answer
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -60,7 +61,7 @@ def test_stock_git_reads_the_store(demo: Path, tmp_path: Path, prov: Prov) -> No
     subprocess.run(
         ["git", f"--git-dir={demo / '.prov'}", "fsck", "--strict"], check=True, capture_output=True
     )
-    tag = json.loads(prov("log", "hello:install", "--json", cwd=demo).stdout)["runs"][0]["tag"]
+    tag = read_answer(prov("log", "hello:install", "--json", cwd=demo).stdout)["runs"][0]["tag"]
     changed = git(demo, "diff", "--name-status", f"{tag}^", tag).splitlines()
     assert changed == ["A\timage/usr/bin/hello", "A\timage/usr/share/doc/hello/usage.txt"]
     assert "make" in git(demo, "show", f"{tag}^2:log")
@@ -71,7 +72,7 @@ def test_stock_git_reads_the_store(demo: Path, tmp_path: Path, prov: Prov) -> No
 
 def test_one_format_of_packages_leaves_the_others_alone(demo: Path, prov: Prov) -> None:
     assert (
-        json.loads(prov("log", "hello:package_ipk", "--json", cwd=demo, code=1).stdout or "{}")
+        read_answer(prov("log", "hello:package_ipk", "--json", cwd=demo, code=1).stdout or "{}")
         == {}
     )
     prov("build", "hello:package_ipk", cwd=demo)
@@ -98,8 +99,8 @@ def test_json_has_a_schema(demo: Path, prov: Prov) -> None:
         ["diff", "hello:compile"],
         ["status"],
     ):
-        assert json.loads(prov(*command, "--json", cwd=demo).stdout)["schema"] == 1
-    assert json.loads(prov("var", "CFLAGS", "hello", "--json", cwd=demo).stdout)["schema"] == 1
+        assert read_answer(prov(*command, "--json", cwd=demo).stdout)["schema"] == 1
+    assert read_answer(prov("var", "CFLAGS", "hello", "--json", cwd=demo).stdout)["schema"] == 1
 
 
 @pytest.mark.parametrize(
@@ -469,7 +470,7 @@ def test_umask_of_the_checkout_does_not_matter(prov: Prov, tmp_path: Path) -> No
         (root / "recipes/top").mkdir()
         (root / "recipes/top/file").write_text("x\n")
         (root / "recipes/top/file").chmod(mode)
-        steps = json.loads(prov("plan", "a:fetch", "--json", cwd=root).stdout)["steps"]
+        steps = read_answer(prov("plan", "a:fetch", "--json", cwd=root).stdout)["steps"]
         hashes.append(steps[0]["task_hash"])
     assert hashes[0] == hashes[1]
 
@@ -518,9 +519,9 @@ def test_newest_run_has_the_highest_number(prov: Prov, tmp_path: Path) -> None:
     write(tmp_path, one_task("exit 3"))
     prov("build", "a", code=1)
     prov("build", "a", code=1)
-    runs = json.loads(prov("log", "a:go", "--json").stdout)["runs"]
+    runs = read_answer(prov("log", "a:go", "--json").stdout)["runs"]
     assert [run["number"] for run in runs] == [2, 1]
-    assert json.loads(prov("show", "a:go", "--json").stdout)["run"]["number"] == 2
+    assert read_answer(prov("show", "a:go", "--json").stdout)["run"]["number"] == 2
 
 
 def test_outputdir_may_be_a_variable_below_workdir(prov: Prov, tmp_path: Path) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from tests.cli.sysroots import run
+from tests.schema.check import read_answer
 
 
 def test_check_lists_texts_with_their_places(outputs: Path) -> None:
@@ -30,7 +30,7 @@ def test_check_fails_for_what_can_not_be_used_elsewhere(outputs: Path) -> None:
 
 
 def test_check_json_has_a_schema(outputs: Path) -> None:
-    told = json.loads(run("buildpaths", "text", "--json", cwd=outputs).stdout)
+    told = read_answer(run("buildpaths", "text", "--json", cwd=outputs).stdout)
     assert (told["schema"], told["kind"]) == (1, "buildpaths")
     assert told["files"][0] == {
         "task": "text:install",
@@ -38,7 +38,7 @@ def test_check_json_has_a_schema(outputs: Path) -> None:
         "kind": "text",
         "places": ["SYSROOT", "WORKDIR"],
     }
-    files = json.loads(run("buildpaths", "held", "--json", cwd=outputs, code=1).stdout)["files"]
+    files = read_answer(run("buildpaths", "held", "--json", cwd=outputs, code=1).stdout)["files"]
     assert ("held:install", "held") in [(row["task"], row["kind"]) for row in files]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 
 from tests.cli.story import PROV
 from tests.cli.sysroots import Compose, listed, run, seen, staged
+from tests.schema.check import read_answer
 from tests.sysroot.conftest import fingerprint
 
 
@@ -62,7 +62,7 @@ def test_compose_takes_any_tree(hello: Path, tmp_path: Path) -> None:
     assert {"usr/include/words.h", "usr/lib/libgreet.so.2", "bin/embed"} <= set(
         listed(tmp_path / "root")
     )
-    tree = json.loads(run("sysroot", "hello", "--json", cwd=hello).stdout)["sysroots"][0][
+    tree = read_answer(run("sysroot", "hello", "--json", cwd=hello).stdout)["sysroots"][0][
         "packages"
     ][0]["output"]
     run("compose", str(tmp_path / "root"), tree, cwd=hello)

@@ -4,7 +4,6 @@ command prints it.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 
 from tests.cli.story import HOSTTOOLS, PROV, Project
 from tests.cli.test_hostile_records import Lab
+from tests.schema.check import read_answer
 from tests.terminal import Terminal
 
 pytestmark = pytest.mark.process
@@ -202,7 +202,7 @@ def test_what_is_escaped_is_shown(hostile: Project) -> None:
 def test_json_is_exact_and_has_no_control_characters(hostile: Project) -> None:
     text = hostile.ask("show", "a:go", "--json")
     assert raw_in(text) == []
-    assert f"printed: {EVIL}" in json.loads(text)["log"]
+    assert f"printed: {EVIL}" in read_answer(text)["log"]
 
 
 def test_the_log_as_it_was_is_a_file_of_the_record(hostile: Project) -> None:

@@ -20,4 +20,4 @@ def test_rows_add_up(two: Project) -> None:
 def test_json_has_sizes_in_bytes(two: Project, by: str) -> None:
     answer = two.json("du", "--by", by)
     assert (answer["schema"], answer["by"]) == (1, by)
-    assert all(row["size"] > 0 and row["objects"] > 0 for row in answer["rows"])
+    assert all(row["bytes"] > 0 and row["objects"] > 0 for row in answer["rows"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cli.story import Project
+from tests.schema.check import read_answer
 
 pytestmark = pytest.mark.process
 
@@ -25,8 +26,11 @@ def test_a_run_is_removed(two: Project) -> None:
 def test_a_text_is_removed_and_counted(two: Project) -> None:
     two.task("echo secret > out/x")
     two.prov("build", "a")
-    done = two.prov("forget", "--containing", "-", "--json", typed="secret\n", code=None)
-    assert '"kind": "forget"' in done.stdout
+    options = ("--containing", "-", "--json")
+    planned = read_answer(two.prov("forget", *options, "-n", typed="secret\n").stdout)
+    forgotten = read_answer(two.prov("forget", *options, typed="secret\n", code=None).stdout)
+    assert (planned["kind"], planned["dry_run"]) == ("forget", True)
+    assert forgotten["refs"] == planned["refs"] != []
     assert "secret" not in two.prov("show", "a:go", code=None).stdout
 
 

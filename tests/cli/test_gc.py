@@ -17,7 +17,7 @@ def test_a_dry_run_says_what_would_be_deleted_and_deletes_nothing(two: Project) 
     assert any(
         line.startswith("by rule ") and line.endswith(" would be deleted") for line in lines[:-1]
     )
-    assert lines[-1].endswith(" would be freed")
+    assert lines[-1].endswith(" would be deleted")
     assert two.refs() == before
 
 
@@ -27,7 +27,7 @@ def test_old_results_are_deleted_and_counted(two: Project) -> None:
     assert deleted["refs"] == planned["refs"] != []
     assert not deleted["in_use"]
     assert all(row["ref"] not in two.refs() for row in deleted["refs"])
-    assert two.ask("gc", *OLD) == "0 objects, 0 B were freed\n"
+    assert two.ask("gc", *OLD) == "0 objects, 0 B were deleted\n"
 
 
 def test_rules_come_from_the_project_unless_an_option_replaces_them(two: Project) -> None:

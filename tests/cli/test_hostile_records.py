@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from prov.store.objects import MODE_FILE
+from tests.schema.check import read_answer
 
 pytestmark = pytest.mark.process
 
@@ -308,12 +309,12 @@ def test_newest_run_of_a_task_is_a_builds(lab: Lab) -> None:
     lab.write()
     lab.build()
     lab.build(2, 2)
-    newest = json.loads(lab.prov("show", "a:make", "--json").stdout)["run"]["tag"]
+    newest = read_answer(lab.prov("show", "a:make", "--json").stdout)["run"]["tag"]
     lab.prov("bisect", "start", "latest~1", "latest", "--", lab.command(BOTH))
     assert len(lab.git("for-each-ref", "refs/tags/a/make").splitlines()) > 2, (
         "combinations were built"
     )
-    assert json.loads(lab.prov("show", "a:make", "--json").stdout)["run"]["tag"] == newest
+    assert read_answer(lab.prov("show", "a:make", "--json").stdout)["run"]["tag"] == newest
 
 
 def test_same_short_content_is_no_copy(lab: Lab) -> None:
@@ -325,5 +326,7 @@ def test_same_short_content_is_no_copy(lab: Lab) -> None:
     )
     lab.build()
     for name, what in (("stamp", "made"), ("status", "made")):
-        steps = json.loads(lab.prov("blame", f"a:make@output/img/{name}", "--json").stdout)["steps"]
+        steps = read_answer(lab.prov("blame", f"a:make@output/img/{name}", "--json").stdout)[
+            "steps"
+        ]
         assert [step["what"] for step in steps] == [what]

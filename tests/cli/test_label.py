@@ -13,14 +13,18 @@ def test_label_is_set_moved_listed_and_removed(two: Project) -> None:
     newest, first = two.git("log", "--format=%H", "builds").split()
     assert two.ask("label", "good") == f"good is build {newest[:12]}\n"
     assert (
-        two.ask("label", "good", "latest~1")
-        == f"good is build {first[:12]}, which was {newest[:12]}\n"
+        two.ask("label", "good", "latest~1") == f"good is build {first[:12]} (was {newest[:12]})\n"
     )
     two.prov("label", "other")
     assert [line.split()[:2] for line in two.ask("label").splitlines()] == [
         ["good", first[:12]],
         ["other", newest[:12]],
     ]
+    assert [(row["label"], row["build"]) for row in two.json("label")["labels"]] == [
+        ("good", first),
+        ("other", newest),
+    ]
+    assert "list of labels" in two.prov("label", "good", "--json", code=2).stderr
     assert [row["labels"] for row in two.json("builds")["builds"]] == [["other"], ["good"]]
     assert two.ask("builds", "-n", "1").splitlines()[0].endswith("  other")
     two.prov("label", "--remove", "good")

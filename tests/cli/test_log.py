@@ -15,7 +15,7 @@ def test_log_has_the_newest_run_first_also_of_one_second(small: Project) -> None
     small.prov("build", "a")
     small.prov("build", "-f", "a:go", "a")
     runs = [(run["task"], run["number"]) for run in small.json("log", "a")["runs"]]
-    assert runs == [("go", 2), ("go", 1), *((f"t{n}", 1) for n in range(3, 10))]
+    assert runs == [("a:go", 2), ("a:go", 1), *((f"a:t{n}", 1) for n in range(3, 10))]
     assert [line.split()[4] for line in small.ask("log", "a", "-n", "3").splitlines()] == [
         "a:go",
         "a:go",
@@ -25,7 +25,7 @@ def test_log_has_the_newest_run_first_also_of_one_second(small: Project) -> None
 
 def test_each_run_is_printed_in_the_format_that_is_asked_for(two: Project) -> None:
     commits = two.ask("log", "a:go", "--format", "%(commit) %(task)").splitlines()
-    assert commits == [f"{row['commit']} go" for row in two.json("log", "a:go")["runs"]]
+    assert commits == [f"{row['commit']} a:go" for row in two.json("log", "a:go")["runs"]]
     assert "unknown field %(nonsense)" in two.prov("log", "--format", "%(nonsense)", code=2).stderr
 
 
@@ -36,7 +36,7 @@ def test_the_graph_shows_which_run_continued_which(small: Project) -> None:
     assert go.startswith("* ") and "  a:go  a/go/" in go
     assert first.startswith("* ") and "  a:first  a/first/" in first
     lines = small.ask("log", "a", "--graph", "--format", "%(task)").splitlines()
-    assert lines == ["* go", "* first"]
+    assert lines == ["* a:go", "* a:first"]
 
 
 def test_the_graph_has_manual_edits_between_runs(small: Project) -> None:
@@ -46,4 +46,4 @@ def test_the_graph_has_manual_edits_between_runs(small: Project) -> None:
     file.write_text("edited")
     small.prov("build", "--incremental", "a")
     lines = small.ask("log", "a", "--graph", "--format", "%(task)").splitlines()
-    assert (lines[0], lines[-1], len(lines)) == ("* go", "* first", 3)
+    assert (lines[0], lines[-1], len(lines)) == ("* a:go", "* a:first", 3)

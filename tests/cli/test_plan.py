@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from tests.cli.projects import Prov, one_task, write
+from tests.schema.check import read_answer
 
 
 def test_plan_hooks_invalidate(prov: Prov, tmp_path: Path) -> None:
@@ -17,4 +17,4 @@ def test_plan_hooks_invalidate(prov: Prov, tmp_path: Path) -> None:
     )
     prov("build", "a")
     assert "1 ran" in prov("build", "a").stdout
-    assert json.loads((tmp_path / "seen.json").read_text())["steps"][0]["task"] == "a:go"
+    assert read_answer((tmp_path / "seen.json").read_text())["steps"][0]["task"] == "a:go"

@@ -24,7 +24,7 @@ def test_a_remote_is_added_listed_and_removed(small: Project) -> None:
             "priority": 50,
             "trust": "none",
             "push": True,
-            "tasks": 0,
+            "results": 0,
             "problem": "",
         }
     ]
@@ -35,7 +35,7 @@ def test_a_remote_is_added_listed_and_removed(small: Project) -> None:
 def test_a_folder_with_other_files_is_refused(small: Project) -> None:
     small.write("mine/text", "x")
     assert small.refused("remote", "add", "team", "mine") == (
-        f"prov: {small.root}/mine is neither empty nor a git repository hint: name another folder"
+        f"prov: {small.root}/mine is neither empty nor a git repository hint: name an empty folder"
     )
     assert small.ask("remote", "list") == ""
 

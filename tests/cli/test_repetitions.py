@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import typer
 from prov_cli.repetitions import SHOWN, print_repetitions
@@ -14,6 +12,7 @@ from prov.records.ids import CommitId, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.refs import RunRef
 from prov.replay.reproduce import Rerun
+from tests.schema.check import read_answer
 
 RUN = RunName(RunRef(TaskKey("a:go"), TaskHash(bytes(20)), 1), CommitId(bytes(20)), seconds=0)
 SAME = Rerun(TaskKey("a:go"), RUN, "", "")
@@ -59,7 +58,7 @@ def test_of_many_differences_the_first_are_printed(capsys: pytest.CaptureFixture
 def test_json_has_a_row_for_each_task(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit):
         print_repetitions([SAME, FAILED], json=True)
-    answer = json.loads(capsys.readouterr().out)
+    answer = read_answer(capsys.readouterr().out)
     assert (answer["schema"], answer["kind"]) == (1, "reproduced")
     assert [(row["task"], row["same"]) for row in answer["tasks"]] == [
         ("a:go", True),

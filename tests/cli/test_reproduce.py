@@ -38,7 +38,9 @@ def test_what_holds_the_time_is_named_with_its_file_and_the_rest_is_the_same(
         "greet:compile": True,
         "greet:install": False,
     }
-    assert [each["path"] for each in rows[-1]["output"]] == ["image/usr/include/greet_when.h"]
+    assert [each["path"] for each in rows[-1]["output_differences"]] == [
+        "image/usr/include/greet_when.h"
+    ]
     in_order(
         scene.ask("rerun", "greet:install", code=1),
         file,
@@ -58,13 +60,17 @@ def test_file_is_followed_to_the_task_that_made_it_another(small: Project) -> No
     )
     small.prov("build", "a", "a:use")
     rows = {row["task"]: row for row in small.json("reproduce", "a", code=1)["tasks"]}
-    assert {task: [each["path"] for each in row["output"]] for task, row in rows.items()} == {
+    assert {
+        task: [each["path"] for each in row["output_differences"]] for task, row in rows.items()
+    } == {
         "a:make": [],
         "a:go": [],
         "a:use": ["out/when"],
     }
     # one that gives nothing to others is looked at where it worked, one that gives the same is not
-    assert [[each["path"] for each in rows[task]["workdir"]] for task in ("a:make", "a:go")] == [
+    assert [
+        [each["path"] for each in rows[task]["workdir_differences"]] for task in ("a:make", "a:go")
+    ] == [
         ["when"],
         [],
     ]
@@ -119,7 +125,7 @@ def test_a_task_with_two_outputs_is_listed(small: Project) -> None:
     assert head.startswith("a:go ") and head.endswith(": 2 outputs")
     assert lines[-1].strip() == "M out/x"
     [row] = small.json("reproduce", "--recorded", code=1)["tasks"]
-    assert (row["task"], len(row["outputs"]), len(row["differences"])) == ("a:go", 2, 1)
+    assert (row["task"], len(row["outputs"]), len(row["diff"])) == ("a:go", 2, 1)
 
 
 @pytest.mark.parametrize("arguments", [("reproduce",), ("reproduce", "a", "--recorded")])

@@ -17,5 +17,5 @@ def test_each_recipe_has_a_line(small: Project) -> None:
     assert small.json("status") == {
         "schema": 1,
         "kind": "status",
-        "recipes": [{"recipe": "a", "to_run": []}, {"recipe": "b", "to_run": ["go"]}],
+        "recipes": [{"recipe": "a", "to_run": []}, {"recipe": "b", "to_run": ["b:go"]}],
     }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from tests.cli.sysroots import HELLO, run
+from tests.schema.check import read_answer
 
 
 @pytest.mark.parametrize(
@@ -35,10 +35,11 @@ def test_sysroot_tree_tells_sizes(hello: Path) -> None:
 
 
 def test_sysroot_json_has_a_schema_chains_and_sizes(hello: Path, tmp_path: Path) -> None:
-    told = json.loads(run("sysroot", "hello", "--json", cwd=hello).stdout)
+    told = read_answer(run("sysroot", "hello", "--json", cwd=hello).stdout)
     assert (told["schema"], told["kind"]) == (1, "sysroot")
     [group] = told["sysroots"]
-    assert (group["recipe"], group["tasks"]) == ("hello", ["configure", "compile", "install"])
+    tasks = [f"hello:{task}" for task in ("configure", "compile", "install")]
+    assert (group["recipe"], group["tasks"]) == ("hello", tasks)
     assert [row["package"] for row in group["packages"]] == HELLO
     words = group["packages"][1]
     assert words["chain"] == ["hello depends on greet", "which needs words at run time"]
@@ -64,7 +65,7 @@ def test_sysroot_of_a_task_that_has_none_says_so(hello: Path) -> None:
 def test_sysroot_tells_what_is_not_built(outputs: Path) -> None:
     lines = run("sysroot", "user:compile", "--tree", cwd=outputs).stdout.splitlines()
     assert [line.split()[1:3] for line in lines[2:]] == [["3", "files"], ["not", "built"]]
-    rows = json.loads(run("sysroot", "user:compile", "--json", cwd=outputs).stdout)["sysroots"][0][
+    rows = read_answer(run("sysroot", "user:compile", "--json", cwd=outputs).stdout)["sysroots"][0][
         "packages"
     ]
     assert [row["output"] is None for row in rows] == [False, True]
@@ -112,8 +113,8 @@ def test_sysroot_why_tells_the_package_and_the_chain(
     first, *chain = run("sysroot", "hello", "--why", path, cwd=hello).stdout.splitlines()
     assert first.endswith(f"  {expected}")
     assert [line.strip() for line in chain] == CHAINS[package]
-    told = json.loads(run("sysroot", "hello:compile", "--why", path, "--json", cwd=hello).stdout)
-    assert (told["schema"], told["kind"]) == (1, "sysroot why")
+    told = read_answer(run("sysroot", "hello:compile", "--why", path, "--json", cwd=hello).stdout)
+    assert (told["schema"], told["kind"]) == (1, "sysroot-why")
     [row] = told["packages"]
     assert (row["package"], row["kind"], row["chain"]) == (
         package,
@@ -136,7 +137,7 @@ def test_sysroot_why_of_a_folder_names_all_that_have_it(hello: Path) -> None:
             "no package in the sysroots of hello has",
             "prov sysroot hello",
         ),
-        (["hello", "--why", "recipe-sysroot/nothing"], "has nothing", "prov sysroot hello --tree"),
+        (["hello", "--why", "recipe-sysroot/nothing"], "has nothing", "to list the packages"),
         (["helo"], "no recipe is named helo", "did you mean hello?"),
         (["hello:compil"], "hello has no task compil", "did you mean compile?"),
         (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from prov.tasks.taskhash import HashOnly, OwnInputs, task_hash
 from prov.worktree.attributes import FileNode, Pair, at_path, read_listing, walk, write_listing
 from tests.fsck.generated_recipes import TASKS
 from tests.fsck.generated_store import make_store
+from tests.schema.check import read_answer
 
 pytestmark = pytest.mark.process
 
@@ -275,7 +275,7 @@ def test_the_image_of_64_recipes_has_hundreds_of_files(tmp_path: Path) -> None:
 
 
 def test_prov_answers(made: Store) -> None:
-    [run] = json.loads(prov(made, "log", "part02:compile", "--json", "-n", "1"))["runs"]
+    [run] = read_answer(prov(made, "log", "part02:compile", "--json", "-n", "1"))["runs"]
     assert run["tag"].startswith("part02/compile/")
     assert "src/main.c" in prov(made, "show", run["tag"])
     assert "part02-1.0/src/main.o" in prov(made, "diff", "part02:compile@before", "part02:compile")

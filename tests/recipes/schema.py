@@ -1,4 +1,4 @@
-"""Write the JSON Schemas that prov ships for editors: `python -m tests.recipes.schema`."""
+"""Write the JSON Schemas that prov ships for editors: `make schema`."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
+from tests.schema.check import read_answer
 
 pytestmark = pytest.mark.process
 
@@ -60,7 +61,9 @@ def test_image_of_packages_is_whole_and_the_same_in_two_places(tmp_path: Path, k
         with tarfile.open(images / "demo-image-demo.tar.gz") as archive:
             assert "./usr/bin/hello" in archive.getnames()
         tasks = (f"hello:package_{kind}", "demo-image:image")
-        outputs.append([json.loads(prov(root, "show", task, "--json"))["output"] for task in tasks])
+        outputs.append(
+            [read_answer(prov(root, "show", task, "--json"))["output"] for task in tasks]
+        )
     assert outputs[0] == outputs[1]
 
 

@@ -28,7 +28,7 @@ PAGE = (TOP / "docs/recipes.md").read_text(encoding="utf-8")
 @pytest.mark.parametrize("name", TABLES)
 def test_a_schema_is_up_to_date(name: str) -> None:
     text = (FOLDER / name).read_text(encoding="utf-8")
-    assert text == schema_text(name), "run `python -m tests.recipes.schema`"
+    assert text == schema_text(name), "run `make schema`"
 
 
 def documented_keys(heading: str) -> list[str]:

@@ -154,7 +154,7 @@ def _reader(machines: Machines, forger: Forger, keys: Keys, name: str = "other")
 def _results(machine: Machine) -> int:
     """Return the number of usable results at the remote, after a refresh."""
     (row,) = machine.json("remote", "list", "--refresh")["remotes"]
-    return int(row["tasks"])
+    return int(row["results"])
 
 
 @pytest.mark.parametrize("name", CHANGES)

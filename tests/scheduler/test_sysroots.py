@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -11,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.schema.check import read_answer
 
 pytestmark = pytest.mark.process
 
@@ -70,11 +71,11 @@ class Project:
         return done.stdout + done.stderr
 
     def output(self, key: str, *, store: Path | None = None) -> str:
-        return str(json.loads(self.prov("show", key, "--json", store=store))["output"])
+        return str(read_answer(self.prov("show", key, "--json", store=store))["output"])
 
     def read(self, key: str, path: str) -> str:
         """Return a text file of a task's output, as stored."""
-        tag = json.loads(self.prov("show", key, "--json"))["run"]["tag"]
+        tag = read_answer(self.prov("show", key, "--json"))["run"]["tag"]
         command = ["git", "--git-dir=.prov", "show", f"{tag}^2:output/content/{path}"]
         return subprocess.run(
             command, cwd=self.root, capture_output=True, text=True, check=True

@@ -18,7 +18,7 @@ NAVIGATION = {
     "Guide": ["install", "tour", "recipes", "history", "sharing", "servers", "bitbake"],
     "Reference": [
         *("commands/index", "store", "remotes", "attestation"),
-        *("exit-codes", "environment", "files", "api", "glossary"),
+        *("exit-codes", "environment", "files", "json", "api", "glossary"),
     ],
     "Explanation": ["architecture", "security", "comparison", "adr/index"],
     "Development": [
