@@ -173,11 +173,12 @@ class BuildList:
         return [span for span in spans if math.isfinite(span.began) and math.isfinite(span.seconds)]
 
     def seconds(self) -> float:
-        """Return the duration of the build; 0 if it is not recorded."""
+        """Return the duration of the build; 0 if it is not recorded, or not a duration."""
         try:
-            return float(self.facts().get("seconds", "0"))
+            seconds = float(self.facts().get("seconds", "0"))
         except ValueError:
             return 0.0
+        return seconds if 0 <= seconds < math.inf else 0.0
 
     def _by_task(self, name: str) -> dict[TaskKey, str]:
         pairs = (line.partition(" ")[::2] for line in self._lines_of(name))
