@@ -13,8 +13,10 @@ PAGES = [
     "docs/attestation.md",
     "docs/bitbake.md",
     "docs/history.md",
+    "docs/recipes.md",
     "docs/remotes.md",
     "docs/sharing.md",
+    "docs/store.md",
     "docs/tour.md",
 ]
 LEFT_OUT = [
