@@ -70,3 +70,19 @@ def test_the_example_runs(
     program = re.findall(r"```python\n(.*?)```", (DOCS / "api.md").read_text(), re.DOTALL)
     exec(compile(program[0], "docs/api.md", "exec"), {})
     assert capsys.readouterr().out == f"{build.hex()[:12]} ok\n  zlib 1\n"
+
+
+NOT_COMMANDS = {("remotes.md", "publication")}
+"""The first line of a publication is `prov publication 1`."""
+
+
+def test_pages_name_commands_that_exist() -> None:
+    pages = [*DOCS.glob("*.md"), DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md"]
+    named = {
+        (page.name, name)
+        for page in pages
+        for name in re.findall(
+            r"(?:`|^\$ )(?:git )?prov ([a-z][a-z-]*)", page.read_text(), re.MULTILINE
+        )
+    }
+    assert {(page, name) for page, name in named - NOT_COMMANDS if name not in COMMANDS} == set()
