@@ -10,6 +10,7 @@ import typer
 
 from prov.errors import CheckoutError
 from prov.history import directories
+from prov.text import count_text
 from prov.worktree import attributes, checkout, pool
 
 from .context import StoreOption, open_store, plain_name
@@ -62,4 +63,4 @@ def command(
         note("note: removed setuid and setgid bits; use --setuid to keep them")
     if placer is not None:
         note_all(f"{os.fsdecode(path)}: {text}" for path, text in placer.notes)
-    say(f"{placed} files in {directory}")
+    say(f"{count_text(placed, 'file')} in {directory}")
