@@ -285,7 +285,7 @@ FIELDS = [
 @pytest.mark.parametrize("fields", FIELDS)
 def test_invalid_attributes_are_an_error(work: Work, tmp_path: Path, fields: bytes) -> None:
     """This includes attributes of a missing file."""
-    with pytest.raises(StoreError, match="attributes of b'f'") as raised:
+    with pytest.raises(StoreError, match="attributes of 'f'") as raised:
         work.checkout(tmp_path / "b", with_attributes(work.store, b"f\t" + fields + b"\n", []))
     assert raised.value.hint
 
