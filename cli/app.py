@@ -136,7 +136,10 @@ def report_error(error: Exception) -> int:
         traceback.print_exception(error)
         note("prov: this is a bug in prov; please report it with the lines above")
         return 3
-    note(f"prov: {one_line(str(error))}")
+    text = str(error)
+    if isinstance(error, OSError) and isinstance(error.filename, (str, bytes)):
+        text = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    note(f"prov: {one_line(text)}")
     hint = error.hint if isinstance(error, ProvError) else _HINTS.get(error.errno or 0, "")
     if hint:
         note(f"  hint: {one_line(hint)}")

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from prov.recipes import project
-from prov.store import repository
+from prov.store import git, repository
 
 from .context import StoreOption, store_path
-from .output import say
+from .output import remark, say
 
 PROJECT = """\
 # The folders with recipes, and settings for all recipes. See the recipe reference.
@@ -44,3 +44,6 @@ def command(
     path = store_path(store)
     repository.Store.create(path)
     say(f"the store is {path}")
+    command = [git.git_program(), "-C", str(path.parent), "check-ignore", "-q", path.name]
+    if git.call_git(command).returncode == 1:  # 128: not in a git work tree
+        remark(f"git does not ignore {path.name}/: add it and the build directory to .gitignore")
