@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -17,8 +18,13 @@ STDERR = 2
 
 
 def check_command(command: Sequence[str]) -> None:
-    """Raise ProvError if the program does not exist."""
+    """Raise ProvError if the program does not exist or is not executable."""
     if shutil.which(command[0]) is None:
+        if os.sep in command[0] and os.path.isfile(command[0]):
+            raise ProvError(
+                f"cannot run {command[0]}: the file is not executable",
+                hint=f"run `chmod +x {command[0]}`",
+            )
         raise ProvError(
             f"cannot run {command[0]}: no such program",
             hint="use a path such as ./test.sh",

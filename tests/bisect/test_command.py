@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from prov.bisect.command import check_command, run_command, verdict_of
@@ -27,6 +29,14 @@ def test_missing_program() -> None:
         check_command(["no-such-program"])
     with pytest.raises(ProvError, match="no-such-program"):
         run_command(["no-such-program"])
+
+
+def test_file_that_is_not_executable(tmp_path: Path) -> None:
+    script = tmp_path / "check.sh"
+    script.touch(mode=0o644)
+    with pytest.raises(ProvError, match="the file is not executable") as caught:
+        check_command([str(script)])
+    assert caught.value.hint == f"run `chmod +x {script}`"
 
 
 def test_exit_status() -> None:
