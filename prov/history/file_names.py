@@ -132,9 +132,10 @@ def _in_builds(store: Store, path: bytes) -> FileName:
         before = build.before()
         recipes = before.differing(build) if before else set()
     text = os.fsdecode(path)
+    tasks = recorded_tasks(store)
     raise NameUnknown(
         f"{text} not found in any output of the last build",
-        hint=nearest(text, recorded_tasks(store))
+        hint=("" if text in tasks else nearest(text, tasks))
         or "use a full name such as hello:install@output/image/usr/bin/hello",
     )
 

@@ -227,7 +227,12 @@ def _why_built(store: Store, key: TaskKey, named: BuildList, against: str) -> Wh
     line = _line_in(asked, key)
     if line is None:
         tasks = [task for recipe in named.recipes() for task in named.lines(recipe)]
-        hint = nearest(key, tasks) or "use RECIPE:TASK"
+        of_recipe = [task for task in tasks if str(task).startswith(f"{key}:")]
+        hint = (
+            f"use RECIPE:TASK, such as {of_recipe[0]}"
+            if of_recipe
+            else nearest(key, tasks) or "use RECIPE:TASK"
+        )
         raise NameUnknown(f"no build has a task {key}", hint=hint)
     origin, earlier = _origin(asked, key, line)
     new = _in_build(origin, key, line)

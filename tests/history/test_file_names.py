@@ -93,6 +93,13 @@ def test_earlier_builds_are_searched_for_tasks_that_the_last_did_not_reach(
         find_file(store, "old")
 
 
+def test_the_name_of_a_task_is_not_suggested_again(store: Store, recorder: Recorder) -> None:
+    recorder.build(recorder.run("app:make", {"script": "1"}, {"old": "1"}))
+    with pytest.raises(NameUnknown) as caught:
+        find_file(store, "app:make")
+    assert caught.value.hint.startswith("use a full name such as")
+
+
 def test_no_build_is_recorded(store: Store) -> None:
     with pytest.raises(NameUnknown, match="no build is recorded"):
         find_file(store, "usr/bin/x")

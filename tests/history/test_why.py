@@ -100,6 +100,13 @@ def test_a_tag(store: Store, recorder: Recorder) -> None:
     assert titles(answer) == ["script"]
 
 
+def test_a_recipe_without_a_task(store: Store, recorder: Recorder) -> None:
+    recorder.build(made(recorder, "1"))
+    with pytest.raises(NameUnknown) as caught:
+        why(store, "app")
+    assert caught.value.hint == "use RECIPE:TASK, such as app:make"
+
+
 def test_another_store(store: Store, recorder: Recorder, tmp_path: Path) -> None:
     theirs = Recorder(Store.create(tmp_path / "project/.prov"))
     build = theirs.build(made(theirs, "1"))
