@@ -99,8 +99,9 @@ def make_remote(
             f"invalid value {trust!r} for --trust", hint=f"use one of {', '.join(get_args(Trust))}"
         )
     if policy == "keys" and not signers:
+        cause = "--trust keys" if trust else "a cache that other users can write to"
         raise RemoteError(
-            f"remote {name}: --trust keys requires a file of allowed signers",
+            f"remote {name}: {cause} requires a file of allowed signers",
             hint="add --signers FILE (see `man ssh-keygen`), or --trust any-signed or none",
         )
     if signers and not (folder / signers).is_file():

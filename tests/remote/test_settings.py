@@ -91,7 +91,7 @@ def test_invalid_settings_are_rejected(name: str, value: str, store: Store) -> N
     [
         ("everybody", "", "invalid value 'everybody'"),
         ("keys", "", "requires a file of allowed signers"),
-        ("", "", "requires a file of allowed signers"),
+        ("", "", "a cache that other users can write to requires a file of allowed signers"),
         ("keys", "nowhere", "no such file"),
     ],
 )
