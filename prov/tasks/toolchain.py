@@ -65,7 +65,8 @@ class Toolchains:
     store: Store
     search_path: str
     report: Callable[[str], object] = lambda _text: None
-    """Called with a line of text before a capture that takes seconds."""
+    """Called with a line of text before the first capture, which takes seconds."""
+    _reported: bool = False
     _known: dict[tuple[str, ...], Toolchain] = field(default_factory=dict)
 
     @property
@@ -118,9 +119,11 @@ class Toolchains:
 
     def _record(self, programs: Sequence[tuple[str, str]], memory: Path) -> Oid:
         files = toolchain_files([path for _, path in programs])
-        self.report(
-            f"recording {len(files)} files of host tools; unchanged files are not read again"
-        )
+        if not self._reported:
+            self._reported = True
+            self.report(
+                f"recording {len(files)} files of host tools; later builds read only changed ones"
+            )
         states = [_state(path) for path in files]
         with self.store.objects.writer() as writer:
             pair = _write_files(writer, files)
