@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml
 
 demo: $(VENV)/.installed
 	@cd fixtures/demo && ../../$(BIN)/prov build demo-image
-	@echo; echo "What the tasks of hello changed (A added, M changed, D removed):"
+	@echo; echo "What the tasks of hello changed (A added, M changed, R renamed):"
 	@cd fixtures/demo && for task in unpack configure compile install package package_deb; do \
 		echo "  hello:$$task"; ../../$(BIN)/prov diff hello:$$task | sed 's/^/    /'; done
 	@echo; echo "To look around:"; echo "  . $(BIN)/activate; cd fixtures/demo"; echo "  prov log"; echo "  prov show hello:compile"; echo "  git --git-dir=.prov log builds"
