@@ -94,7 +94,8 @@ def test_earlier_builds_are_searched_for_tasks_that_the_last_did_not_reach(
 
 
 def test_the_name_of_a_task_is_not_suggested_again(store: Store, recorder: Recorder) -> None:
-    recorder.build(recorder.run("app:make", {"script": "1"}, {"old": "1"}))
+    made = recorder.run("app:make", {"script": "1"}, {"old": "1"})
+    recorder.build(made, recorder.run("app:take", {"script": "1"}, {"new": "1"}))
     with pytest.raises(NameUnknown) as caught:
         find_file(store, "app:make")
     assert caught.value.hint.startswith("use a full name such as")
