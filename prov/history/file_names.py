@@ -132,7 +132,7 @@ def _in_builds(store: Store, path: bytes) -> FileName:
         before = build.before()
         recipes = before.differing(build) if before else set()
     text = os.fsdecode(path)
-    tasks = [str(task) for task in recorded_tasks(store)]
+    tasks = recorded_tasks(store)
     raise NameUnknown(
         f"{text} not found in any output of the last build",
         hint=("" if text in tasks else nearest(text, tasks))
