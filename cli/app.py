@@ -1,4 +1,4 @@
-"""The commands `prov` and `git prov`: global options, and the exit status for each error.
+"""The commands `prov` and `git prov`: global options, and the exit status of each error.
 
 The status is 1 for a failed build or an expected error, 2 for wrong usage, 3 for a bug in prov, and
 130 for ^C.
@@ -92,7 +92,7 @@ def main_options(
 
 
 def _other_prov() -> bool:
-    """Return whether the W3C PROV library is installed over prov: both have the import name."""
+    """Return whether the W3C PROV library, which has the same import name, overwrote prov."""
     return prov.__file__ is None or os.path.exists(
         os.path.join(os.path.dirname(prov.__file__), "model.py")
     )
@@ -101,8 +101,8 @@ def _other_prov() -> bool:
 def main() -> None:
     """Run the command line; never returns."""
     settle_process()
-    # Commands make many small values and few cycles, and end soon: collecting seldom saves a fifth
-    # of a large plan.
+    # Commands create many small values and few cycles, and end soon. Rare collections save a fifth
+    # of the time of a large plan.
     gc.set_threshold(100_000, 50, 100)
 
     open_streams()

@@ -40,7 +40,7 @@ Approved = Annotated[
 Alone = Annotated[
     bool,
     typer.Option(
-        "--no-combination", help="Do not search for an earlier change that is needed, too."
+        "--no-combination", help="Do not search for an earlier change that is also required."
     ),
 ]
 
@@ -53,7 +53,7 @@ def start(
         list[str],
         typer.Argument(
             metavar="-- COMMAND",
-            help="The test; {} is replaced by the directory, else it comes last.",
+            help="The test. prov replaces {} with the directory, or appends it.",
         ),
     ],
     of: Annotated[
@@ -153,7 +153,7 @@ def show_log(store: StoreOption = None) -> None:
 def replay(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="The output of `prov bisect log`, perhaps edited."),
+        typer.Argument(metavar="FILE", help="The output of `prov bisect log`, which you may edit."),
     ],
     command: Approved = None,
     json: JsonOption = False,

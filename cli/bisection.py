@@ -98,10 +98,10 @@ def bisect_to_end(
 
 
 def _take_over(log: logs.Log, source: logs.Log, command: list[str] | None) -> None:
-    """Continue the bisection in `source`, if the user approves its command.
+    """Copy `source` to `log` if the user approves its command.
 
-    Raises ProvError without an approval: a store or a file from another user must not decide which
-    command runs here.
+    Raises ProvError without approval: another user's store or file must not decide which command
+    runs here.
     """
     bisection = source.read()
     text = name_text(shlex.join(bisection.question.command))
@@ -116,7 +116,7 @@ def _take_over(log: logs.Log, source: logs.Log, command: list[str] | None) -> No
 def _confirm(command: str) -> None:
     """Ask whether to run a recorded command.
 
-    Raises Abort if the user declines, ProvError without a terminal.
+    Raises Abort if the user declines, and ProvError without a terminal.
     """
     problem = "you did not start this bisection in this store"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -174,7 +174,7 @@ def _answer(store: repository.Store, log: logs.Log, sandbox: str) -> session.Ans
 def _recorded_sandbox(store: repository.Store, log: logs.Log) -> str:
     """Return `none` if both the bad build and prov.toml have it, otherwise `auto`.
 
-    The record alone must not switch the sandbox off: it may be from another user.
+    The record alone must not disable the sandbox: another user may have written it.
     """
     bad = builds.find_build(store, log.read().question.bad)
     recorded = bad.facts().get("sandbox", "")

@@ -59,7 +59,7 @@ def command(
 
 
 def _find_file(store: repository.Store, name: str) -> file_names.FileName:
-    """Return the file that a name stands for, with the commit of the run that has it."""
+    """Return the file with a name, and the commit of the run that contains it."""
     file = file_names.find_file(store, name, work=work_here())
     if file.commit is not None:
         return file
@@ -146,9 +146,9 @@ def _show_lines(
 def _blamed_lines(
     store: repository.Store, file: file_names.FileName, versions: list[file_versions.Version]
 ) -> list[_Line]:
-    """Return a file's lines, given its versions, oldest first.
+    """Return the lines of a file with these versions, oldest first.
 
-    Raises NameUnknown if no version is text.
+    Raises NameUnknown if the newest version is not text.
     """
     texts, blobs = [], []
     for version in versions:

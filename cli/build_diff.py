@@ -28,7 +28,7 @@ class _Comparison:
     new: build_list.BuildList
     difference: causes.BuildDifference
     files: Mapping[TaskKey, list[diff.Difference]]
-    """Target -> the paths of its output that differ."""
+    """Target -> the differing paths of its output."""
 
     def text(self, change: inputs.Change) -> list[str]:
         """Return the lines of a changed input."""
@@ -56,7 +56,7 @@ def _with_predecessor(
 ) -> tuple[build_list.BuildList, build_list.BuildList]:
     """Return a build and its predecessor.
 
-    A build in which no task ran is replaced by the last build in which one did.
+    If no task ran in the build, use the last build in which a task ran instead.
     """
     new = builds.find_build(store, name)
     old = _predecessor(new, name)
@@ -83,7 +83,7 @@ def _targets(build: build_list.BuildList) -> list[TaskKey]:
 def _differing_files(
     store: repository.Store, old: build_list.BuildList, new: build_list.BuildList, key: TaskKey
 ) -> list[diff.Difference]:
-    """Return the paths of a task's output that differ; none if a build lacks it."""
+    """Return the differing paths of a task's output; none if a build lacks the output."""
     tasks = (old.line(key), new.line(key))
     outputs = [task.output for task in tasks if task is not None and task.output is not None]
     if len(outputs) != 2 or outputs[0] == outputs[1]:

@@ -34,14 +34,14 @@ def command(
 
         prov buildpaths ncurses
     """
-    named = embedded_paths.embedded_paths(open_store(store), name)
-    held = sum(file.held for file in named)
+    files = embedded_paths.embedded_paths(open_store(store), name)
+    held = sum(file.held for file in files)
     if json:
-        say_json("buildpaths", files=[asdict(file) for file in named])
+        say_json("buildpaths", files=[asdict(file) for file in files])
     else:
-        for file in named:
+        for file in files:
             say(f"{file.task}  {os.fsdecode(file.path)}  {_description(file)}")
-        say(f"{count_text(len(named), 'file')} with build paths; {held} not relocatable")
+        say(f"{count_text(len(files), 'file')} with build paths; {held} not relocatable")
     if held:
         raise typer.Exit(1)
 

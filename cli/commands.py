@@ -2,8 +2,8 @@
 
 The command `prov NAME` is the function `command` of the module `cli/NAME.py` (`rev-parse` is in
 `cli/rev_parse.py`); a group such as `prov remote` is its `group`. prov imports a command's module
-when the command is invoked, completed or asked for its help. `prov --help` and the completion of
-command names read only the table.
+only to run the command, complete its options, or print its help. `prov --help` and the completion
+of command names read only the table.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ COMMANDS = {name: line for group in GROUPS.values() for name, line in group.item
 """Each command with the first sentence of its help."""
 
 PASSED_ON = {"run"}
-"""Commands whose arguments end with another program's command line: its options are not prov's."""
+"""Commands whose arguments end with the command line of another program, with its own options."""
 
 
 class LazyGroup(Group):
@@ -140,9 +140,9 @@ class _LibraryFinder:
 def lazy_library() -> Iterator[None]:
     """Defer the execution of library modules imported inside this context.
 
-    Importing half of the library takes 0.2 s. `prov build --help` needs none of it, and `prov log`
-    little. Modules of the command line therefore import the library's modules
-    (`from prov.history import names`), not names from them, which would execute them.
+    Executing half of the library's modules takes 0.2 s; `prov build --help` needs none of them, and
+    `prov log` few. Modules of the command line therefore import the library's modules
+    (`from prov.history import names`), not names from them, which would execute the modules.
     """
     sys.meta_path.insert(0, _LibraryFinder)
     try:

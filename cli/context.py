@@ -1,4 +1,4 @@
-"""Where a command works: the project folder and its store.
+"""The project folder and the store of a command.
 
 They come from options, from the environment, or from the current folder.
 """
@@ -64,10 +64,10 @@ _MULTICONFIG = re.compile(r"^([^:/]+/)?mc:([\w-]+):(?=[^:])")
 
 
 def plain_name(name: str | list[str] | None) -> str | list[str] | None:
-    """Return a name as the library reads it.
+    """Return a name in the form that the library reads.
 
-    `NAME@{BUILD}`, as git writes it, is BUILD/NAME, and BitBake's `mc:CONFIG:RECIPE:TASK` is the
-    store's `mc.CONFIG.RECIPE:TASK`.
+    `NAME@{BUILD}`, a form like git's, becomes `BUILD/NAME`. BitBake's `mc:CONFIG:RECIPE:TASK`
+    becomes the store's `mc.CONFIG.RECIPE:TASK`.
     """
     if isinstance(name, list):
         return [_plain(item) for item in name]
@@ -83,10 +83,11 @@ def _plain(name: str) -> str:
 
 
 def root() -> Path:
-    """Return the project folder: the nearest one, upwards, with a prov.toml, a store or a BitBake
-    build that prov records; the current folder if there is none.
+    """Return the project folder.
 
-    A prov.toml above a folder with a store belongs to another project.
+    This is the current folder or its nearest parent with a prov.toml, a store, or a BitBake build
+    that prov records; the current folder if none has them. A prov.toml above a folder with a store
+    belongs to a different project.
     """
     here = Path.cwd()
     for folder in (here, *here.parents):
@@ -105,7 +106,7 @@ def store_path(option: Path | None) -> Path:
 
 
 def open_store(option: Path | None) -> repository.Store:
-    """Open the store. Raises StoreError if there is none."""
+    """Open the store. Raises StoreError if it does not exist."""
     return repository.Store.open(store_path(option))
 
 
@@ -146,7 +147,7 @@ def sandbox_here() -> str:
 
 
 def exclude_here() -> list[str]:
-    """Return `exclude` in prov.toml: gitignore patterns of paths that captures leave out."""
+    """Return `exclude` in prov.toml: gitignore patterns of paths that captures skip."""
     return list(_settings_here().get("exclude", []))
 
 
@@ -171,7 +172,7 @@ def open_session(
 ) -> sessions.Session:
     """Open the project and its store; with `create`, create a missing store as a build does.
 
-    Raises ProvError if there is no project.
+    Raises ProvError without a project.
     """
     if not (root() / projects.PROJECT_FILE).is_file():
         raise ProvError(

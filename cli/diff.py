@@ -114,9 +114,9 @@ def _print_git_diff(data: bytes) -> None:
 
 
 def _coloured_diff(data: bytes) -> bytes:
-    """Return git's diff with control characters escaped, in git's colours.
+    """Return git's diff in git's colours, with control characters escaped.
 
-    git cannot add the colours: escaping its output would escape them, too.
+    git cannot add the colours, because prov would escape them.
     """
     lines, header = [], False
     for line in printable(data.decode("utf-8", "backslashreplace")).split("\n"):
@@ -136,9 +136,9 @@ def _coloured(line: str, *, header: bool) -> str:
 
 
 def _is_build(store: repository.Store, name: str) -> bool:
-    """Return whether a name stands for a build, not for a tree.
+    """Return whether a name refers to a build and not to a tree.
 
-    Raises NameUnknown for a name that stands for neither.
+    Raises NameUnknown if it refers to neither.
     """
     if ":" in name:
         return False

@@ -37,10 +37,10 @@ def command(json: JsonOption = False, store: StoreOption = None) -> None:
     """
     findings = list(_findings(store_path(store)))
     if json:
-        say_json("doctor", findings=[asdict(each) for each in findings])
+        say_json("doctor", findings=[asdict(finding) for finding in findings])
     else:
         _print(findings)
-    if any(each.state == machine.State.ERROR for each in findings):
+    if any(finding.state == machine.State.ERROR for finding in findings):
         raise typer.Exit(1)
 
 
@@ -65,11 +65,11 @@ def _findings(path: Path) -> Iterator[machine.Finding]:
 
 
 def _print(findings: list[machine.Finding]) -> None:
-    for each in findings:
-        state = each.state
-        say_coloured([(f"{state:8}", _COLOURS[state]), (f"{each.subject}: {each.text}", "")])
-        if each.advice:
-            say(f"        hint: {each.advice}")
-    errors = sum(each.state == machine.State.ERROR for each in findings)
-    warnings = sum(each.state == machine.State.WARNING for each in findings)
+    for finding in findings:
+        state, text = finding.state, f"{finding.subject}: {finding.text}"
+        say_coloured([(f"{state:8}", _COLOURS[state]), (text, "")])
+        if finding.advice:
+            say(f"        hint: {finding.advice}")
+    errors = sum(finding.state == machine.State.ERROR for finding in findings)
+    warnings = sum(finding.state == machine.State.WARNING for finding in findings)
     say(f"{count_text(errors, 'error')}, {count_text(warnings, 'warning')}")

@@ -1,4 +1,4 @@
-"""Questions about runs on other machines: prov first fetches their published records."""
+"""Fetch the published records of other machines' runs when a query needs them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Answer = TypeVar("Answer")
 
 
 def fetching(store: repository.Store, ask: Callable[[], Answer]) -> Answer:
-    """Return the answer of a question; fetch each missing result that a remote has, and ask again.
+    """Return the answer of a query; fetch missing results from remotes and repeat the query.
 
-    Raises the question's error if no remote has the result.
+    Raises the query's error if no remote has the result.
     """
     requested: set[tuple[TaskKey, ids.TaskHash]] = set()
     while True:

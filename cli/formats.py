@@ -1,7 +1,7 @@
-"""Lines of a list in a form that the user chooses: `--format '%(tag) %(time)'`.
+"""Lists in a format that the user passes: `--format '%(tag) %(time)'`.
 
-The fields are those of the list's JSON. A time is printed in local time, `%(time:unix)` in seconds
-since the epoch.
+The fields are those of the list's JSON. `%(time)` is in local time, `%(time:unix)` in seconds since
+the epoch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def say_formatted(template: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def formatted(template: str, row: Mapping[str, Any]) -> str:
-    """Return a template with the fields of a row filled in. Raises BadParameter."""
+    """Return a template filled in with the fields of a row. Raises BadParameter."""
 
     def value(match: re.Match[str]) -> str:
         name, unix = match.groups()

@@ -91,7 +91,7 @@ def command(
 
 
 def _set(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that are set; prov.toml has the others."""
+    """Return the options that the user passed; prov.toml sets the others."""
     return {name: value for name, value in options.items() if value is not None}
 
 

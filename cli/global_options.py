@@ -1,6 +1,6 @@
-"""Options that work before and after the command: `-C DIR`, `--no-pager`.
+"""Options that work before and after the command: `-C DIR` and `--no-pager`.
 
-`--store` is a third one; commands that use a store have it in their own help.
+`--store` also works in both places; commands that use a store list it in their own help.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def disable_pager(requested: bool) -> None:
 def add_global_options(command: Any) -> None:
     """Add the options to a command, or to all commands of a group; their help does not list them.
 
-    `prov run -C DIR` keeps its own meaning.
+    `prov run` keeps its own `-C`.
     """
     subcommands = getattr(command, "commands", None)
     if subcommands is not None:

@@ -1,7 +1,7 @@
-"""The text of `--help`: one form for every command, whatever typer's version is.
+"""The text of `--help`, identical with every version of typer.
 
-A page has a usage line in git's manner, the docstring, arguments and options. Lines of a docstring
-indented by four spaces, such as examples, are printed unchanged.
+A page has a usage line like git's, the docstring, arguments and options. Lines of a docstring that
+are indented by four spaces, such as examples, are printed unchanged.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typer.core import TyperCommand, TyperGroup
 WIDTH = 80
 """Columns."""
 COLUMN = 26
-"""Where descriptions of options begin, at most."""
+"""The last column in which the descriptions of options begin."""
 _TYPES = {"int": "N", "float": "N", "path": "PATH", "file": "PATH", "directory": "PATH"}
-"""Beginning of a type's name in typer -> metavar of an option that has none."""
+"""Start of a type's name in typer -> metavar of an option without its own."""
 _TEXTS = {
     "--help": "Print this help.",
     "--install-completion": "Install completion for the current shell.",
@@ -83,7 +83,7 @@ def is_argument(param: Any) -> bool:
 
 
 def argument_metavar(param: Any) -> str:
-    """Return an argument as usage lines have it: `NAME`, `[NAME]`, `NAME...`."""
+    """Return an argument in the form of usage lines: `NAME`, `[NAME]`, `NAME...`."""
     name = param.metavar or param.name.upper()
     if param.nargs == -1:
         name += "..."
@@ -93,7 +93,7 @@ def argument_metavar(param: Any) -> str:
 
 
 def option_metavar(param: Any) -> str:
-    """Return what follows an option: empty for a flag."""
+    """Return the metavar of an option; empty for a flag."""
     if param.is_flag or param.count:
         return ""
     if param.metavar:
@@ -114,7 +114,7 @@ def option_names(param: Any) -> str:
 
 
 def default_text(param: Any) -> str:
-    """Return `[default: X]`; nothing where the help text says what the default is."""
+    """Return `[default: X]`; empty for an option without a printable default."""
     default = param.default
     if not param.show_default or isinstance(default, bool) or callable(default):
         return ""
@@ -161,7 +161,7 @@ def argument_rows(command: Any, ctx: Any) -> dict[str, str]:
 
 
 def option_rows(command: Any, ctx: Any) -> dict[str, str]:
-    """Return each option, with its names and its metavar, and its description."""
+    """Return the names and the metavar of each option, with its description."""
     options = [
         param
         for param in command.get_params(ctx)
@@ -177,7 +177,7 @@ def _described(param: Any) -> str:
 
 
 def _body(text: str) -> str:
-    """Return a docstring wrapped, with its indented lines as they are."""
+    """Return a wrapped docstring, with its indented lines unchanged."""
     paragraphs = []
     for paragraph in inspect.cleandoc(text).split("\n\n"):
         if paragraph.startswith("    "):
@@ -199,7 +199,7 @@ def _filled(text: str, indent: str) -> str:
 
 
 def _section(title: str, rows: Mapping[str, str], aligned: Iterable[str]) -> str:
-    """Return a titled table; descriptions begin behind the longest of the aligned names."""
+    """Return a titled table; descriptions begin after the longest aligned name."""
     if not rows:
         return ""
     column = min(max(map(len, aligned)) + 4, COLUMN)

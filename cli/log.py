@@ -31,7 +31,8 @@ def command(
     ] = 50,
     form: FormatOption = "",
     with_graph: Annotated[
-        bool, typer.Option("--graph", help="Draw which run continued the WORKDIR of which.")
+        bool,
+        typer.Option("--graph", help="Draw which run continued the WORKDIR of which other run."),
     ] = False,
     json: JsonOption = False,
     store: StoreOption = None,
@@ -93,7 +94,7 @@ def _draw(store: repository.Store, rows: list[dict[str, Any]], form: str) -> Non
 
 
 def _parts(row: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the line of a run as parts with their colours."""
+    """Return the line of a run as texts with their colours."""
     where = f"build {row['build'][:12]}" if row["build"] else "in no build"
     parts = [(f"{time_text(row['time'])}  {where}  {row['task']}  ", "")]
     if row["failed"]:

@@ -1,4 +1,4 @@
-"""Files to which the user redirects an answer."""
+"""Write output files that the user names."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ def write_file(path: Path, data: bytes) -> None:
     if path.exists() and not path.is_file():
         path.write_bytes(data)
     else:
-        files.replace_file(path.resolve(), data)  # the target of a link, not the link
+        files.replace_file(path.resolve(), data)  # replace the target of a link, not the link

@@ -1,4 +1,4 @@
-"""Output: answers on standard output, notes on standard error. Only this module prints."""
+"""Output: answers on standard output, notes on standard error. No other module prints."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _paged = False
 
 
 class _Survivor(io.FileIO):
-    """A standard stream that drops output after the first error, which `error` holds.
+    """A standard stream that discards output after the first error, stored in `error`.
 
-    A build must not fail because the program that displays its progress has ended.
+    A build must not fail because the program that displays its progress ended.
     """
 
     error: OSError | None = None
@@ -61,7 +61,7 @@ class _Escaping(io.TextIOWrapper):
 
 
 def open_streams() -> None:
-    """Replace both standard streams by ones that never fail and escape control characters."""
+    """Replace both standard streams with streams that never fail and escape control characters."""
     sys.stdout = _surviving(1, sys.stdout)
     sys.stderr = _surviving(2, sys.stderr)
 
@@ -79,7 +79,7 @@ def _surviving(
 def unescaped_stderr() -> TextIO:
     """Return standard error without escaping, for a progress bar, which moves the cursor.
 
-    Its caller escapes all other text.
+    The caller must escape all other text.
     """
     return _surviving(2, sys.stderr, io.TextIOWrapper)
 
@@ -107,7 +107,7 @@ def say(text: str = "") -> None:
 
 
 def say_text(text: str) -> None:
-    """Print text that may have several lines."""
+    """Print text, which may have several lines."""
     sys.stdout.write(f"{text}\n")
 
 
@@ -117,7 +117,7 @@ def say_json(kind: str, **content: Any) -> None:
 
 
 def say_coloured(parts: Iterable[tuple[str, str]]) -> None:
-    """Print a line of an answer from parts, each a text and its colour or nothing."""
+    """Print a line of an answer from texts with their colours; an empty colour is plain."""
     if not colour():
         say("".join(text for text, _ in parts))
         return
@@ -174,7 +174,7 @@ def on_terminal() -> bool:
 
 
 def set_paged(paged: bool) -> None:
-    """Note that standard output now leads to a pager, or no longer does."""
+    """Set whether standard output leads to a pager."""
     global _paged
     _paged = paged
 

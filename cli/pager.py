@@ -1,7 +1,7 @@
-"""The pager of long answers, chosen as git chooses its own.
+"""The pager of long answers.
 
-$GIT_PAGER, core.pager in git's configuration, $PAGER, then `less`. Without a terminal, with
-`--no-pager`, or with the pager `cat`, prov prints directly.
+Like git, prov uses $GIT_PAGER, core.pager in git's configuration, $PAGER, or `less`, in this order.
+Without a terminal, with `--no-pager`, or with the pager `cat`, prov prints directly.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from . import output
 
 DEFAULTS = {"LESS": "FRX", "LV": "-c"}
-"""Environment of the pager where unset, as in git: less shows colours, and exits if all fits."""
+"""Default environment of the pager, as in git: less shows colours, and exits if the text fits."""
 
 
 def disable() -> None:
@@ -25,7 +25,7 @@ def disable() -> None:
 
 @contextmanager
 def paged() -> Iterator[None]:
-    """Send the answers printed inside this context through a pager, if there is a terminal."""
+    """Send the answers printed inside this context through a pager, if stdout is a terminal."""
     command = pager_command(os.environ) if sys.stdout.isatty() else ""
     if not command:
         yield
@@ -69,7 +69,7 @@ def _started(command: str) -> Iterator[int]:
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the pager. ^C is for the pager, which stays until the user quits it."""
+    """Wait for the pager. Ignore ^C, which the pager handles: it runs until the user quits it."""
     while True:
         try:
             process.wait()

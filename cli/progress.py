@@ -1,6 +1,6 @@
 """Progress: a bar on a terminal, plain lines elsewhere.
 
-A build shows its tasks, any other long operation the reports of the library.
+A build shows its tasks; all other long operations show the library's progress reports.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from prov.text import name_text, seconds_text, size_text
 from .output import note, unescaped_stderr
 
 SHOWN_TASKS = 4
-"""Number of running tasks that are shown behind the bar."""
+"""Number of running tasks shown after the bar."""
 
 
 class Lines:
@@ -43,7 +43,7 @@ class Lines:
 
 
 class Bar:
-    """Shows a bar and the running tasks, from the end of planning on."""
+    """Shows a bar and the running tasks, after planning."""
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -106,9 +106,9 @@ _FORM = "task {n_fmt} of {total_fmt} |{bar:24}| {elapsed} {desc}"
 
 
 BAR_AFTER = 1.0
-"""Seconds before a bar appears: a short operation shows none."""
+"""Seconds before a bar appears; shorter operations show none."""
 LINE_AFTER = 2.0
-"""Seconds before the first line of an operation, where there is no terminal."""
+"""Seconds before the first line of an operation, without a terminal."""
 LINE_EVERY = 10.0
 """Seconds between two lines."""
 
@@ -122,7 +122,7 @@ class _Activity:
         self.next = 0.0
 
     def is_due(self, name: str, pause: float) -> bool:
-        """Return whether to display the activity now, and then again after a pause (seconds)."""
+        """Return whether to display the activity now; then, the next is due in `pause` seconds."""
         now = time.monotonic()
         if name != self.name:
             self.name, self.next = name, now + self.first
@@ -133,7 +133,7 @@ class _Activity:
 
 
 class LineMeter:
-    """Prints a line when an operation takes long."""
+    """Prints lines during a long operation."""
 
     def __init__(self) -> None:
         self._activity = _Activity(LINE_AFTER)
@@ -144,7 +144,7 @@ class LineMeter:
 
 
 class BarMeter:
-    """Shows a bar when an operation takes long."""
+    """Shows a bar during a long operation."""
 
     def __init__(self) -> None:
         self._activity = _Activity(BAR_AFTER)
@@ -190,10 +190,10 @@ def shown_progress() -> Iterator[None]:
 
 
 def _new_bar(total: int, form: str) -> Any:
-    # imported here: it takes 40 ms, and only a long operation on a terminal needs it
+    # imported here: the import takes 40 ms, and only long operations on a terminal need it
     from tqdm import tqdm
 
-    tqdm.monitor_interval = 0  # its thread would disturb forks
+    tqdm.monitor_interval = 0  # its thread would interfere with forks
     return tqdm(
         total=total or None,
         file=unescaped_stderr(),

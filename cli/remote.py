@@ -105,8 +105,8 @@ def add(
     """Add a remote, or change it.
 
     prov creates a missing folder. --trust keys, the default except for your own folders, uses
-    results that are signed by a key in the --signers file; any-signed accepts any key; none uses
-    all results.
+    results signed by a key in the --signers file; any-signed accepts any key; none uses all
+    results.
 
     Examples:
 

@@ -13,7 +13,7 @@ from prov.text import count_text
 from .output import say, say_json
 
 SHOWN = 20
-"""How many lines of a log, or paths of a tree, are printed."""
+"""Number of printed lines of a log, and of printed paths of a tree."""
 
 
 def print_repetitions(repetitions: Sequence[reproduce.Rerun], *, json: bool) -> None:
@@ -22,7 +22,7 @@ def print_repetitions(repetitions: Sequence[reproduce.Rerun], *, json: bool) -> 
     if json:
         say_json("reproduced", tasks=[_table(repetition) for repetition in repetitions])
     else:
-        # with an identical output, a difference in the WORKDIR does no harm
+        # if all outputs are identical, differences in the WORKDIRs do not matter
         workdirs = len(repetitions) == 1 or bool(different)
         for repetition in repetitions:
             _print(repetition, workdir=workdirs)

@@ -30,7 +30,7 @@ TaskName = Annotated[
 
 
 def named_run(store: repository.Store, name: str, build: str) -> names.RunName:
-    """Return the run that a name stands for: in a build, or the latest."""
+    """Return the run with a name, in a build or the latest."""
     return names.find_run(store, f"{build}/{name}" if build else name)
 
 
@@ -41,7 +41,7 @@ def open_scratch(store: repository.Store, sandbox: str) -> Iterator[scratch.Scra
     def stop(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)  # so that mounts are unmounted
+    signal.signal(signal.SIGTERM, stop)  # unmounts before exiting
     with scratch.open_scratch(
         store,
         partial(compose.sysroots_of, store),
@@ -55,5 +55,5 @@ def open_scratch(store: repository.Store, sandbox: str) -> Iterator[scratch.Scra
 
 
 def is_on_host(sandbox: str) -> bool:
-    """Return whether an option or prov.toml switches the sandbox off."""
+    """Return whether an option or prov.toml disables the sandbox."""
     return "none" in (sandbox, sandbox_here())

@@ -1,4 +1,4 @@
-"""The remotes and the results that `prov push`, `pull`, `export` and `reproduce` work on."""
+"""The remotes and results that `prov push`, `pull`, `export` and `reproduce` use."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def signing_key(option: str) -> str:
 def selected_remotes(
     store: repository.Store, names: list[str] | None, *, to_push: bool = False
 ) -> list[settings.Remote]:
-    """Return the named remotes, or the default ones.
+    """Return the named remotes, or the default remotes.
 
-    Raises ProvError if there are none.
+    Raises ProvError without a remote.
     """
     if names:
         return [settings.find_remote(store, name) for name in names]

@@ -64,7 +64,7 @@ def _print(shown: show.Shown) -> None:
 
 
 def _find_run(store: repository.Store, name: str) -> names.RunName:
-    """Return the run that a name means; of a run made elsewhere, its record."""
+    """Return the run with a name; for a run on another machine, its record."""
     try:
         return names.find_run(store, name)
     except Elsewhere as error:
