@@ -1,4 +1,4 @@
-"""Run commands on a store recorded by an earlier prov; see fixtures/recorded-store/record."""
+"""Run commands on a store that an earlier prov recorded; see fixtures/recorded-store/record."""
 
 from __future__ import annotations
 

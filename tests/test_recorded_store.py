@@ -1,4 +1,4 @@
-"""Commands on a store recorded by an earlier prov print the recorded output."""
+"""Commands on a store that an earlier prov recorded print the recorded output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run the blocks of a documentation page as a user who pastes them, and compare the output.
+"""Run the blocks of a documentation page as if pasted, and compare the output.
 
 A page has one bash session, so directories and variables persist. It starts in a clone of the
 repository (the Makefile, `.venv` and some fixtures) below a sealed HOME. `/tmp`, `/srv` and
@@ -25,13 +25,13 @@ from pathlib import Path
 
 TOP = Path(__file__).parents[2]
 OMITTED = "…"
-SECONDS = 600  # for one command, on a busy machine
+SECONDS = 600  # limit for one command, on a busy machine
 HEADING = re.compile(r"(#+) ")
 FENCE = re.compile(r"```(\w*)$")
 MARK = re.compile(r"<!-- (skip|needs|file|append): *(.*?) *-->$")
 HIDDEN = "<!-- run"
 HERE_DOCUMENT = re.compile(r"<<-?\s*['\"]?(\w+)['\"]?")
-# Printed only where the host's tools have to be read again.
+# printed only if the host's tools changed since the last capture
 NOISE = re.compile(r"note: recording \d+ files of .*tools")
 OWN_FOLDER = re.compile(r"(?<![\w.-])/(tmp|srv|home/anna)\b")
 VARIABLE = (
@@ -53,7 +53,7 @@ class Block:
     marks: dict[str, str] = field(default_factory=dict)
 
     def reason_to_skip(self) -> str:
-        """Return why the block cannot run here, or an empty text if it can."""
+        """Return why the block cannot run here; empty if it can."""
         for need in self.marks.get("needs", "").replace(",", " ").split():
             name = need.removeprefix("$")
             if not (shutil.which(need) if name == need else os.environ.get(name)):
@@ -79,7 +79,7 @@ class Result:
     status: int
 
     def fault(self) -> str:
-        """Return how output or status differ from the page, or an empty text if they do not."""
+        """Return how output or status differ from the page; empty if they match."""
         shown = self.step.expected
         if self.status and (not shown or shown[-1] == OMITTED):
             return "\n".join([f"exit status {self.status}", *self.output])
@@ -116,9 +116,11 @@ def parse(text: str) -> list[Block]:
             sections[depth] = {}
         elif line == HIDDEN or FENCE.match(line):
             last = lines.index("-->" if line == HIDDEN else "```", index)
-            body = "".join(f"{each}\n" for each in lines[index + 1 : last])
+            body = "".join(f"{inner}\n" for inner in lines[index + 1 : last])
             language = "console" if line == HIDDEN else line.removeprefix("```")
-            inherited = {key: value for each in sections.values() for key, value in each.items()}
+            inherited = {
+                name: text for section in sections.values() for name, text in section.items()
+            }
             blocks.append(Block(index + 1, language, body, inherited | marks))
             marks = {}
             end_of_block = last + 1
@@ -127,23 +129,23 @@ def parse(text: str) -> list[Block]:
 
 def steps(block: Block) -> list[Step]:
     """Return the commands of a console block."""
-    found: list[Step] = []
+    commands: list[Step] = []
     end: str | None = None  # the last line of the command's here-document
     continued = False
     for number, line in enumerate(block.text.splitlines(), block.line + 1):
-        if found and (continued or end):
-            found[-1] = Step(found[-1].line, f"{found[-1].command}\n{line}")
+        if commands and (continued or end):
+            commands[-1] = Step(commands[-1].line, f"{commands[-1].command}\n{line}")
             end = None if line == end else end
         elif line.startswith("$ "):
-            found.append(Step(number, line[2:]))
+            commands.append(Step(number, line[2:]))
             end = here[1] if (here := HERE_DOCUMENT.search(line)) else None
-        elif found:
-            found[-1].expected.append(line)
+        elif commands:
+            commands[-1].expected.append(line)
             continue
         else:
             raise ValueError(f"line {number}: a console block begins with `$ `, not {line!r}")
         continued = line.endswith("\\") and not end
-    return found
+    return commands
 
 
 def normalized(line: str) -> str:
@@ -154,7 +156,7 @@ def normalized(line: str) -> str:
 
 
 def mismatch(expected: list[str], actual: list[str]) -> str:
-    """Return the first difference between page and output, or an empty text if there is none.
+    """Return the first difference between page and output; empty if they match.
 
     `…` stands for any text in a line, or alone on a line for any lines.
     """
@@ -167,7 +169,7 @@ def mismatch(expected: list[str], actual: list[str]) -> str:
                 places.add(place + 1)
         return places
 
-    # All places in the page at which the next line of output may belong.
+    # all lines of the page that the next line of output may match
     places = past_gaps({0})
     for line in actual:
         if NOISE.match(line):

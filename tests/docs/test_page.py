@@ -1,4 +1,4 @@
-"""How a documentation page is read and compared, without running anything."""
+"""Parsing and comparison of documentation pages, without running commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands in the documentation work as they are written, and print what the pages show."""
+"""The commands in the documentation succeed and print the output that the pages show."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LEFT_OUT = [
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_page_prints_what_it_shows(page: str) -> None:
+def test_output_matches_the_page(page: str) -> None:
     faults = [
         f"{page}:{result.step.line}: $ {result.step.command}\n{fault}"
         for result in run(TOP / page)
@@ -38,6 +38,6 @@ def test_page_prints_what_it_shows(page: str) -> None:
 
 
 @pytest.mark.parametrize("reason", LEFT_OUT)
-def test_left_out(reason: str) -> None:
-    """List each block that was not run, with the reason, in pytest's summary."""
+def test_skipped_block(reason: str) -> None:
+    """List each skipped block, with its reason, in pytest's summary."""
     pytest.skip(reason)

@@ -1,4 +1,4 @@
-"""Checks of the machine find what is wrong with it, and suggest what to do."""
+"""Checks of the machine find problems and suggest what to do."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from prov.doctor.machine import State
 def test_the_locale_exists_and_is_utf_8(
     environment: dict[str, str], state: State, text: str
 ) -> None:
-    found = machine.check_locale(environment)
-    assert (found.state, text in found.text, bool(found.advice)) == (
+    finding = machine.check_locale(environment)
+    assert (finding.state, text in finding.text, bool(finding.advice)) == (
         state,
         True,
         state != State.OK,
@@ -41,7 +41,7 @@ def test_the_clock_is_not_behind_the_last_build(last: float, now: float, state: 
 
 
 def test_a_folder_of_this_machine_has_links_space_and_the_time(tmp_path: Path) -> None:
-    texts = [found.text for found in machine.check_file_system(tmp_path, "disk")]
+    texts = [finding.text for finding in machine.check_file_system(tmp_path, "disk")]
     assert texts[0] == "has hardlinks"
     assert texts[2] == "has this machine's time"
     assert texts[3].endswith(" free")
@@ -49,8 +49,8 @@ def test_a_folder_of_this_machine_has_links_space_and_the_time(tmp_path: Path) -
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
-    [found] = machine.check_file_system(tmp_path / "none", "disk")
-    assert (found.state, found.text) == (
+    [finding] = machine.check_file_system(tmp_path / "none", "disk")
+    assert (finding.state, finding.text) == (
         State.ERROR,
         f"{tmp_path}/none: No such file or directory",
     )
@@ -67,8 +67,8 @@ def test_little_space_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="/dev/shm is not a file system here")
 def test_a_build_directory_on_another_file_system_is_a_warning(tmp_path: Path) -> None:
     assert machine.check_devices(tmp_path, tmp_path / "build/work").state == State.OK
-    found = machine.check_devices(tmp_path, Path("/dev/shm/prov-test/work"))
-    assert (found.state, "builddir" in found.advice) == (State.WARNING, True)
+    finding = machine.check_devices(tmp_path, Path("/dev/shm/prov-test/work"))
+    assert (finding.state, "builddir" in finding.advice) == (State.WARNING, True)
 
 
 def test_limits_of_the_kernel_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,8 +77,8 @@ def test_limits_of_the_kernel_are_compared(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "fs/inotify").mkdir(parents=True)
     setting = tmp_path / "fs/inotify/max_user_watches"
     setting.write_text("8192\n")
-    found = machine.check_inotify()
-    assert (found.state, found.text) == (State.WARNING, "8,192 watches for each user")
-    assert found.advice == "run `sysctl fs.inotify.max_user_watches=65536` as root"
+    finding = machine.check_inotify()
+    assert (finding.state, finding.text) == (State.WARNING, "8,192 watches for each user")
+    assert finding.advice == "run `sysctl fs.inotify.max_user_watches=65536` as root"
     setting.write_text("65536\n")
     assert machine.check_inotify().state == State.OK

@@ -25,11 +25,11 @@ def store(tmp_path: Path) -> Store:
 
 
 def states(store: Store, folder: Path, **settings: object) -> dict[str, State]:
-    """Return text -> state of what is found at a remote in a folder."""
+    """Return text -> state of each finding about a remote in a folder."""
     remote = make_remote("team", f"file://{folder}", folder.parent, **settings)  # type: ignore[arg-type]
     findings = list(check_remotes(store, [remote], Access(dict(os.environ))))
-    assert all(bool(each.advice) == (each.state != State.OK) for each in findings)
-    return {each.text: each.state for each in findings}
+    assert all(bool(finding.advice) == (finding.state != State.OK) for finding in findings)
+    return {finding.text: finding.state for finding in findings}
 
 
 def test_a_remote_that_answers_is_ok(store: Store, tmp_path: Path) -> None:

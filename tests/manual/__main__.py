@@ -6,7 +6,7 @@ from . import MAN, sources
 
 
 def main() -> None:
-    """Write the pages that the help has now; delete the others."""
+    """Write the pages of the current help; delete all others."""
     MAN.mkdir(parents=True, exist_ok=True)
     written = sources()
     for path in MAN.glob("*.1"):

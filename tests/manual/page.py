@@ -15,7 +15,7 @@ from cli.commands import load_command
 from cli.help import argument_rows, option_rows
 
 ALWAYS = {"Arguments", "Options"}
-"""The sections of parameters. Any other lists commands."""
+"""The sections of parameters. All other sections list commands."""
 
 Rows = list[tuple[str, str]]
 

@@ -84,7 +84,7 @@ def _texts(texts: Iterable[Text]) -> list[str]:
 
 
 def _wrapped(text: str) -> list[str]:
-    """Return running text as lines of at most 80 columns; none of them is taken for a request."""
+    """Return running text as lines of at most 80 columns, none of which roff reads as a request."""
     lines = textwrap.wrap(text, 78, break_long_words=False, break_on_hyphens=False)
     return [re.sub(r"^(?=[.'])", r"\\&", line) for line in lines]
 
@@ -102,13 +102,13 @@ def _see_also(page: Page) -> Iterator[str]:
 
 
 def escape(text: str) -> str:
-    """Return text that roff prints as it is."""
+    """Return text escaped for roff."""
     text = text.replace("\\", "\\e").replace("-", "\\-").replace("…", "...")
     return re.sub(r"^(?=[.'])", r"\\&", text)
 
 
 def marked(text: str) -> str:
-    """Return running text: what stands in backticks is bold."""
+    """Return running text with text between backticks in bold."""
     pieces = re.split(r"`([^`]+)`", text)
     return "".join(
         f"\\fB{escape(piece)}\\fR" if index % 2 else escape(piece)

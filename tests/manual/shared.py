@@ -15,7 +15,7 @@ SHARED = {
     "ENVIRONMENT": "environment.md",
     "FILES": "files.md",
 }
-"""Section of prov(1) -> the page that it is made of."""
+"""Section of prov(1) -> its page in docs/."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,9 @@ Block = Heading | Text | Rows
 
 
 def read_page(name: str) -> list[Block]:
-    """Return what is on a page below its title and its first paragraph, which says what the page
-    is for. A table has two columns: term and text.
+    """Return the blocks of a page below its title and its first paragraph, the introduction.
+
+    A table has two columns: term and text.
     """
     text = (DOCS / name).read_text().split("\n\n", 2)[2]
     return list(_blocks(re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)))

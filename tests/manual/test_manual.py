@@ -1,4 +1,4 @@
-"""The committed manual pages are those of the help, and man and mandoc accept them."""
+"""The committed manual pages match the help, and man and mandoc accept them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_mandoc_has_no_warnings() -> None:
     pages = sorted(f"man1/{path.name}" for path in MAN.glob("prov*.1"))
     command = ["mandoc", "-T", "lint", "-W", "style", *pages]
     lint = subprocess.run(command, cwd=MAN.parent, capture_output=True, text=True, check=False)
-    # the pages have no date, so that they change with the help alone
+    # the pages have no date, so they change only with the help
     assert [line for line in lint.stdout.splitlines() if "missing date" not in line] == []
 
 

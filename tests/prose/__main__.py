@@ -1,4 +1,4 @@
-"""Print how often each phrase stands in 10,000 words of each kind of text."""
+"""Print the number of each phrase in 10,000 words of each kind of text."""
 
 from __future__ import annotations
 

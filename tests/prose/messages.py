@@ -1,4 +1,4 @@
-"""Every error message and every hint in the source, read from its syntax."""
+"""Collect every error message and hint from the source."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 from .texts import TOP
 
 ERRORS = re.compile(r"(Error|BadParameter|Problem|Elsewhere|NameUnknown|Conflict|Untrusted)$")
-"""Names of what is raised or returned with a message."""
+"""Ends of the names of classes and functions whose argument is a message."""
 MARK = "{}"
-"""Stands for a value in a message."""
+"""Replaces each value in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def _in_module(path: Path) -> Iterator[Message]:
 
 
 def _constants(tree: ast.Module) -> dict[str, ast.expr]:
-    """Return the module's names for texts, such as `_HINT`."""
+    """Return the module's constants, such as `_HINT`, with their values."""
     return {
         target.id: node.value
         for node in ast.walk(tree)
@@ -75,7 +75,7 @@ def _name(function: ast.expr) -> str:
 def _texts(
     path: Path, node: ast.expr, constants: dict[str, ast.expr], *, is_hint: bool
 ) -> Iterator[Message]:
-    """Yield each text that an expression may be: both sides of `or` and of a condition."""
+    """Yield each possible text of an expression: both sides of `or` and of a condition."""
     if isinstance(node, ast.BoolOp):
         for value in node.values:
             yield from _texts(path, value, constants, is_hint=is_hint)

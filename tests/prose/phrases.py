@@ -1,4 +1,4 @@
-"""Phrases of another language's order, and how often they stand in 10,000 words."""
+"""Phrases that are not idiomatic English, and their number in 10,000 words."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def word_counts(texts: Iterable[Text]) -> Counter[str]:
 
 
 def phrase_counts(texts: Iterable[Text]) -> Counter[tuple[str, str]]:
-    """Return (kind, phrase) -> number of times it stands in the texts of that kind."""
+    """Return (kind, phrase) -> number of occurrences."""
     counts: Counter[tuple[str, str]] = Counter()
     for text in texts:
         for name, pattern in _COMPILED.items():
@@ -60,7 +60,7 @@ def rate(count: int, words: int) -> float:
 
 
 def sentences(texts: Iterable[Text], name: str) -> Iterable[str]:
-    """Yield `PATH:LINE: …` for each place with a phrase."""
+    """Yield `PATH:LINE: …` for each occurrence of a phrase."""
     for text in texts:
         prose = " ".join(text.text.split())
         for match in _COMPILED[name].finditer(prose):

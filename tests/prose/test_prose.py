@@ -1,4 +1,4 @@
-"""The project's prose uses the field's words, and its errors say what to do."""
+"""The project's prose is idiomatic, and its errors and hints have one form."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VERBS = frozenset(
     unset update upgrade use wait write
     """.split()  # noqa: SIM905
 )
-"""A hint begins with one of these, or says when to do it first."""
+"""A hint begins with one of these verbs, or with a condition."""
 CONDITIONS = ("if ", "to ", "in ", "for ", "when ", "did you mean ", "pip ", MARK)
 
 
@@ -36,9 +36,7 @@ def messages() -> list[Message]:
 
 @pytest.mark.parametrize("name", PHRASES)
 @pytest.mark.parametrize("kind", ["docs", "help", "docstrings", "comments"])
-def test_a_phrase_of_another_languages_order_is_rare(
-    texts: list[Text], kind: str, name: str
-) -> None:
+def test_unidiomatic_phrase_is_rare(texts: list[Text], kind: str, name: str) -> None:
     of_kind = [text for text in texts if text.kind == kind]
     count = phrase_counts(of_kind)[kind, name]
     words = word_counts(of_kind)[kind]
@@ -69,7 +67,7 @@ def test_an_error_begins_in_lower_case_and_has_no_full_stop(messages: list[Messa
     assert wrong == []
 
 
-def test_a_hint_says_what_to_do(messages: list[Message]) -> None:
+def test_a_hint_begins_with_an_action(messages: list[Message]) -> None:
     wrong = []
     for hint in (message for message in messages if message.is_hint and message.text):
         first = hint.text.split()[0].strip("`,;:")

@@ -1,1 +1,1 @@
-"""The documentation site: its pages, put together for Sphinx from README, docs/ and the help."""
+"""The documentation site: pages for Sphinx, generated from README, docs/ and the help."""

@@ -1,6 +1,4 @@
-"""Copies the documentation to a folder in the form that Sphinx reads: links resolved, navigation,
-commands and API added.
-"""
+"""Write the documentation for Sphinx: resolve links, and add navigation, commands and API."""
 
 from __future__ import annotations
 
@@ -38,7 +36,7 @@ MOVED = {
 """File outside docs/ -> its page."""
 
 _DIAGRAM = re.compile(r"```mermaid\n.*?```\n", re.DOTALL)
-"""Hosts of git draw it; the site would need a program from the network."""
+"""Hosts of git draw these; the site would need a program from the network."""
 _LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
 
 
@@ -62,9 +60,10 @@ def write_pages(folder: Path) -> None:
 
 
 def resolved(text: str, source: str) -> str:
-    """Return a page with links that lead to pages of the site, and without diagrams. `source` is
-    the page's file, from the top of the repository. Links to other files become text. Raises
-    BrokenLink.
+    """Return a page without diagrams, with its links changed to pages of the site.
+
+    `source` is the page's file, relative to the repository. Links to other files become text.
+    Raises BrokenLink.
     """
     page = MOVED.get(source) or source.removeprefix("docs/")
     text = _DIAGRAM.sub("", text)
@@ -116,7 +115,7 @@ def _name_and_members(text: str) -> tuple[str, list[str]]:
 
 
 def _api(text: str) -> str:
-    """Return the reference of the public names, for autodoc to fill in."""
+    """Return the reference of the public names, as directives for autodoc."""
     lines = ["## Names", ""]
     for module, names in public_names(text).items():
         lines += [f"### {module}", ""]
@@ -129,7 +128,7 @@ def _api(text: str) -> str:
 
 
 def _write_commands(folder: Path) -> None:
-    """Write the manual as web pages: those of a command's subcommands are on its own."""
+    """Write the manual as web pages: a command and its subcommands share a page."""
     folder.mkdir()
     pages = all_pages()
     root, commands = pages[0], [page for page in pages if len(page.command) == 2]
@@ -165,7 +164,7 @@ def _text(text: Text) -> list[str]:
 
 
 def _sections(page: Page, depth: str) -> list[str]:
-    """Return the lists of the help; those of commands come first."""
+    """Return the lists of the help; lists of commands come first."""
     lines: list[str] = []
     for title, rows in sorted(page.sections, key=lambda section: section[0] in ALWAYS):
         lines += [f"{depth} {title}", ""]
@@ -177,7 +176,7 @@ def _sections(page: Page, depth: str) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    """Return running text without Markdown's meaning, except for backticks."""
+    """Return running text escaped for Markdown, except for backticks."""
     pieces = re.split(r"(`[^`]+`)", text)
     return "".join(
         piece if index % 2 else re.sub(r"([\\*_\[\]<>{}$#~])", r"\\\1", piece)

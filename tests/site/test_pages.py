@@ -1,4 +1,4 @@
-"""The site's pages: links, public names, and the example of the API page."""
+"""The site's pages: links, public names, and the example on the API page."""
 
 from __future__ import annotations
 
