@@ -1,4 +1,4 @@
-"""Changes of the demo, and what answers say of them."""
+"""Changes of the demo, and the causes in answers of prov."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ oe_runmake DESTDIR="$D" install
 echo "/* $(date +%s%N) */" > "$D/usr/include/greet_when.h"
 '''
 """
-"""A task whose output has the time."""
+"""A task whose output contains the time."""
 
 
 def causes(answer: Any) -> list[tuple[str, str, str]]:
-    """Return task, kind and name of each change that `prov why --json` gives for a cause."""
+    """Return task, kind and name of each change in an answer of `prov why --json`."""
     return [
-        (cause["task"], each["kind"], each["name"])
+        (cause["task"], change["kind"], change["name"])
         for cause in answer["causes"]
-        for each in cause["changes"]
+        for change in cause["changes"]
     ]
 
 
 def grouped(answer: Any) -> dict[tuple[str, str], list[str]]:
-    """Return the root causes of `prov diff --json`, by kind and name."""
-    return {(each["kind"], each["name"]): each["tasks"] for each in answer["causes"]}
+    """Return the tasks of each root cause of `prov diff --json`, by kind and name."""
+    return {(cause["kind"], cause["name"]): cause["tasks"] for cause in answer["causes"]}
 
 
 def harden(story: Project) -> None:

@@ -1,4 +1,4 @@
-"""Projects for stories: copies of the demo as it was built once."""
+"""Fixtures: copies of the demo, which is built once, and small projects."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def story(demo_once: Path, tmp_path: Path) -> Iterator[Project]:
         ".prov/objects",
         ".prov/prov/pool",
         ".prov/prov/toolchains",
-    ):  # nothing writes into their files
+    ):  # prov never changes these files
         subprocess.run(["cp", "-al", demo_once / large, root / large], check=True)
     yield Project(root)
     shutil.rmtree(root)
@@ -70,7 +70,7 @@ def hello(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project of recipes that disagree, hold paths, or bring a script."""
+    """A project whose outputs conflict, contain paths, or have a postinst script."""
     root = tmp_path_factory.mktemp("small")
     (root / "recipes").mkdir()
     (root / "prov.toml").write_text('recipes = ["recipes"]\nsandbox = "none"\n')
@@ -85,7 +85,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def compose(outputs: Path) -> Compose:
-    """Compose outputs of the small project by the recipes' names."""
+    """A function that composes outputs of the small project, named by recipe."""
 
     def call(directory: Path, *names: str, owners: tuple[str, ...] = (), code: int = 0) -> object:
         options = [option for owner in owners for option in ("--owner", owner)]
@@ -102,7 +102,7 @@ def two(small: Project) -> Project:
 
 @pytest.fixture
 def chain(small: Project) -> Project:
-    """Unpack, patch, and a task that has their WORKDIR."""
+    """A built recipe: unpack, patch, and a task that continues their WORKDIR."""
     small.write("recipes/src/word", "one\ntwo\nthree\n")
     small.write(
         "recipes/fix.patch", "--- a/word\n+++ b/word\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n"
@@ -114,6 +114,6 @@ def chain(small: Project) -> Project:
 
 @pytest.fixture
 def scene(story: Project) -> Iterator[Project]:
-    """The demo, built; nothing is left of what was put back."""
+    """The demo, built; the test must leave no restored task."""
     yield story
     assert story.leftovers() == []

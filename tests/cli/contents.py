@@ -1,4 +1,4 @@
-"""Builds of a task once for each content."""
+"""Builds of one task with different contents."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.cli.story import Project
 
 
 def build(project: Project, *contents: str) -> None:
-    """Build a task once for each content."""
+    """Build the task once for each content of its output."""
     for content in contents:
         project.task(f"echo {content} > out/x")
         project.prov("build", "a")

@@ -1,6 +1,6 @@
-"""The help of every command as one text, which tests/cli/help.txt holds.
+"""The help of every command as one text, recorded in tests/cli/help.txt.
 
-`python -m tests.cli.help` writes it, and `make man` does too.
+`make man` and `python -m tests.cli.help` write that file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A project that tests change, build and query, with commands as a user runs them."""
+"""A project that tests change, build and query, with `prov` as a process."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Done = subprocess.CompletedProcess[str]
 
 @dataclass(slots=True)
 class Project:
-    """A folder with a project in it; its commands run as a user runs them."""
+    """A folder with a project, and the commands that run in it."""
 
     root: Path
     environment: dict[str, str] = field(default_factory=dict)
-    """Over the caller's."""
+    """Variables that override the caller's environment."""
 
     def prov(self, *arguments: str, code: int | None = 0, typed: str = "") -> Done:
         environment = {**os.environ, **self.environment}
@@ -39,7 +39,7 @@ class Project:
         return done
 
     def ask(self, *arguments: str, code: int = 0) -> str:
-        """Return what a command answers."""
+        """Return the standard output of a command."""
         return self.prov(*arguments, code=code).stdout
 
     def json(self, *arguments: str, code: int = 0) -> Any:
@@ -49,7 +49,7 @@ class Project:
         return read_answer(self.prov(*words, code=code).stdout)
 
     def refused(self, *arguments: str) -> str:
-        """Return what a command that ends with an expected error says of it, in one line."""
+        """Return the error of a command that exits with 1, joined to one line."""
         return " ".join(self.prov(*arguments, code=1).stderr.split())
 
     def git(self, *arguments: str) -> str:
@@ -98,10 +98,11 @@ class Project:
         ]
 
 
-def in_order(text: str, *wanted: str) -> None:
-    """Assert that lines are in a text one after the other, be there others between them; indents do
-    not count.
+def in_order(text: str, *expected: str) -> None:
+    """Assert that a text has the expected lines in this order.
+
+    Other lines may stand between them. Indentation is ignored.
     """
     lines = iter(line.strip() for line in text.splitlines())
-    for line in wanted:
-        assert any(line == each for each in lines), f"no line {line!r} in its place in:\n{text}"
+    for line in expected:
+        assert line in lines, f"line {line!r} is missing or out of order in:\n{text}"

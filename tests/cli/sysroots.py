@@ -1,4 +1,4 @@
-"""Commands on a project whose outputs disagree, hold paths, or bring a script."""
+"""Commands on a project whose outputs conflict, contain paths, or have a postinst script."""
 
 from __future__ import annotations
 
@@ -57,9 +57,7 @@ def listed(directory: Path) -> list[str]:
 
 
 def seen(directory: Path) -> dict[bytes, tuple[Any, ...]]:
-    """Return all there is to see but for hardlinks, and for the file that holds the directory's own
-    path.
-    """
+    """Return the state of each path without its hardlinks; skip the file with the root's path."""
     return {path: row[:4] for path, row in describe(directory).items() if path != b"usr/share/text"}
 
 

@@ -1,6 +1,4 @@
-"""What a build made is attested, and somebody who has the public key and in-toto's tools alone
-believes it.
-"""
+"""`prov attest`: in-toto's tools can verify its statements with the public key alone."""
 
 from __future__ import annotations
 
@@ -66,7 +64,7 @@ def make_key(project: Project, *options: str) -> str:
 
 
 def verified(project: Project, envelope: Path) -> Any:
-    """Return the statement in an envelope as in-toto's types read it.
+    """Return the statement in an envelope, read with in-toto's types.
 
     Raises securesystemslib's VerificationError.
     """
@@ -81,27 +79,28 @@ def verified(project: Project, envelope: Path) -> Any:
     read = dsse.Envelope.from_dict(json.loads(envelope.read_bytes()))
     read.verify([SSlibKey.from_crypto(public)], 1)
     assert read.payload_type == "application/vnd.in-toto+json"
-    found = statements.Statement.copy_from_pb(json_format.Parse(read.payload, Statement()))
-    found.validate()
-    return found.pb
+    statement = statements.Statement.copy_from_pb(json_format.Parse(read.payload, Statement()))
+    statement.validate()
+    return statement.pb
 
 
-def test_attestation_is_believed_by_who_has_the_public_key_alone(built: Project) -> None:
+def test_attestation_verifies_with_the_public_key_alone(built: Project) -> None:
     key = make_key(built)
     for name in ("app", "lib:go"):
         assert built.ask("attest", name, "--key", key, "-o", f"{name}.json") == ""
     app, lib = (verified(built, built.root / f"{name}.json") for name in ("app", "lib:go"))
-    # the file on disk is one of those that are attested
-    built.prov("checkout", "app:go@output", "there")
-    digest = hashlib.sha256((built.root / "there/out/lib-a").read_bytes()).hexdigest()
-    assert {each.name: dict(each.digest) for each in app.subject}["out/lib-a"] == {"sha256": digest}
-    # and what it was made of leads to the attestation of that
-    taken = app.predicate["buildDefinition"]["resolvedDependencies"][0]
-    assert taken["name"] == "from/lib:go"
-    assert dict(taken["digest"]) == dict(lib.subject[0].digest)
+    # the file on disk is an attested subject
+    built.prov("checkout", "app:go@output", "copy")
+    digest = hashlib.sha256((built.root / "copy/out/lib-a").read_bytes()).hexdigest()
+    digests = {subject.name: dict(subject.digest) for subject in app.subject}
+    assert digests["out/lib-a"] == {"sha256": digest}
+    # its dependency is the subject of the other attestation
+    dependency = app.predicate["buildDefinition"]["resolvedDependencies"][0]
+    assert dependency["name"] == "from/lib:go"
+    assert dict(dependency["digest"]) == dict(lib.subject[0].digest)
 
 
-def test_verifier_in_the_docs_says_so_too(built: Project) -> None:
+def test_verifier_in_the_docs_accepts_an_attestation(built: Project) -> None:
     pytest.importorskip("securesystemslib")
     built.write("verify.py", DOCS.read_text().partition("```python\n")[2].partition("```")[0])
     built.prov("attest", "app", "--key", make_key(built), "-o", "app.json")
@@ -117,7 +116,7 @@ def test_verifier_in_the_docs_says_so_too(built: Project) -> None:
     assert (done.returncode, done.stdout) == (1, "")
 
 
-def test_tampered_envelope_is_not_believed(built: Project) -> None:
+def test_tampered_envelope_is_rejected(built: Project) -> None:
     errors = pytest.importorskip("securesystemslib.exceptions")
     key = make_key(built)
     built.prov("attest", "app", "--key", key, "-o", "app.json")
@@ -131,7 +130,7 @@ def test_tampered_envelope_is_not_believed(built: Project) -> None:
         verified(built, built.root / "app.json")
 
 
-def test_same_record_gives_the_same_statement_signed_or_not(built: Project) -> None:
+def test_statement_depends_on_the_record_alone(built: Project) -> None:
     bare = built.ask("attest", "app", "--unsigned")
     assert bare == built.ask("attest", built.tag("app:go"), "--unsigned")
     signed = json.loads(
@@ -142,7 +141,7 @@ def test_same_record_gives_the_same_statement_signed_or_not(built: Project) -> N
     assert signed == json.loads(built.ask("attest", "app:go", "--key", "attest.key"))
 
 
-def test_git_has_what_the_statement_names(built: Project) -> None:
+def test_digests_in_a_statement_are_objects_of_the_store(built: Project) -> None:
     table = json.loads(built.ask("attest", "lib:go", "--unsigned"))["predicate"]
     rows = {row["name"]: row["digest"] for row in table["buildDefinition"]["resolvedDependencies"]}
     assert built.git("cat-file", "blob", rows["sources/lib.txt"]["gitBlob"]) == "one\n"
@@ -160,7 +159,7 @@ def test_git_has_what_the_statement_names(built: Project) -> None:
     }
 
 
-def test_values_of_the_environment_stay_out(built: Project) -> None:
+def test_environment_values_are_left_out(built: Project) -> None:
     built.edit("prov.toml", 'sandbox = "none"\n', 'sandbox = "none"\nenvironment = ["TOKEN"]\n')
     built.environment["TOKEN"] = "hush-hush"
     built.prov("build", "app")
@@ -169,7 +168,7 @@ def test_values_of_the_environment_stay_out(built: Project) -> None:
     assert "hush-hush" not in text
     parameters = json.loads(text)["predicate"]["buildDefinition"]["externalParameters"]
     assert (parameters["environment"], parameters["variables"]) == (["TOKEN"], {})
-    # nor is there a digest, by which a short one could be guessed
+    # a digest would allow guessing a short value
     digests = {
         hashlib.sha256(b"TOKEN=hush-hush\n").hexdigest(),
         built.git("rev-parse", f"{built.tag('app:go')}^2:inputs/environment").strip(),
@@ -177,7 +176,7 @@ def test_values_of_the_environment_stay_out(built: Project) -> None:
     assert not any(digest in text for digest in digests)
 
 
-def test_leftovers_are_told(built: Project) -> None:
+def test_incremental_run_is_marked(built: Project) -> None:
     built.prov("build", "app:go", "--force", "app:go", "--incremental")
     table = json.loads(built.ask("attest", "app:go", "--unsigned"))["predicate"]["buildDefinition"]
     assert table["internalParameters"]["incremental"] is True
@@ -185,7 +184,7 @@ def test_leftovers_are_told(built: Project) -> None:
     assert rows["incremental"] == rows["workdir"]
 
 
-def test_stale_result_is_attested_as_what_it_was_made_from(built: Project) -> None:
+def test_stale_result_is_attested_with_its_own_inputs(built: Project) -> None:
     before = built.ask("attest", "app", "--unsigned")
     built.edit("recipes/lib.txt", "one", "two")
     built.prov("build", "lib", "app", "--follow", "never")
@@ -194,33 +193,34 @@ def test_stale_result_is_attested_as_what_it_was_made_from(built: Project) -> No
     assert "app:go is stale in build" in done.stderr
 
 
-def test_failed_run_is_refused(built: Project) -> None:
+def test_failed_run_is_rejected(built: Project) -> None:
     built.edit("recipes/app.toml", "echo more", "exit 1; echo more")
     built.prov("build", "app", code=1)
-    said = built.refused("attest", "app:go", "--unsigned")
-    assert "prov: cannot attest app:go: the run failed hint: run `prov log app:go`" in said
+    error = built.refused("attest", "app:go", "--unsigned")
+    assert "prov: cannot attest app:go: the run failed hint: run `prov log app:go`" in error
     built.prov("attest", "app:go", "--build", "latest~1", "--unsigned")
 
 
-def test_keys_that_can_not_sign_are_named_and_nothing_is_written(built: Project) -> None:
-    said = built.refused(
+def test_unusable_key_is_rejected_before_a_file_is_written(built: Project) -> None:
+    error = built.refused(
         "attest", "app", "--key", make_key(built, "-N", "open sesame"), "-o", "app.json"
     )
-    assert "attest.key: key has a passphrase" in said
-    assert "hint: have a key for this that has none" in said
-    said = built.refused("attest", "app", "--key", "attest.key.pub", "-o", "app.json")
-    assert "expected a private key, not a public key" in said
+    assert "attest.key: key has a passphrase" in error
+    assert "hint: use a key without a passphrase" in error
+    error = built.refused("attest", "app", "--key", "attest.key.pub", "-o", "app.json")
+    assert "expected a private key, not a public key" in error
     make_rsa = ["ssh-keygen", "-q", "-f", str(built.root / "rsa.key"), "-t", "rsa", "-N", ""]
     subprocess.run(make_rsa, check=True)
-    said = built.refused("attest", "app", "--key", "rsa.key", "-o", "app.json")
+    error = built.refused("attest", "app", "--key", "rsa.key", "-o", "app.json")
     assert (
-        "rsa.key: unsupported key type RSA: expected ed25519 or ECDSA hint: run `ssh-keygen" in said
+        "rsa.key: unsupported key type RSA: expected ed25519 or ECDSA hint: run `ssh-keygen"
+        in error
     )
     assert not (built.root / "app.json").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (
             ("app",),
@@ -230,23 +230,23 @@ def test_keys_that_can_not_sign_are_named_and_nothing_is_written(built: Project)
             ),
         ),
         (("app", "--key", "x", "--unsigned"), "pass either --key FILE"),
-        (("app", "--unsigned", "--builder-id", "me"), "--builder-id me: not a URI"),
-        (("latest/app:go", "--unsigned", "--build", "latest"), "--build goes with RECIPE:TASK"),
+        (("app", "--unsigned", "--builder-id", "me"), "--builder-id 'me': not a URI"),
+        (("latest/app:go", "--unsigned", "--build", "latest"), "--build needs RECIPE:TASK"),
     ],
 )
-def test_wrong_usage_is_told(small: Project, arguments: tuple[str, ...], said: str) -> None:
-    assert said in small.prov("attest", *arguments, code=2).stderr
+def test_wrong_usage_is_rejected(small: Project, arguments: tuple[str, ...], message: str) -> None:
+    assert message in small.prov("attest", *arguments, code=2).stderr
 
 
-def test_missing_library_is_one_line_with_the_command_and_unsigned_needs_none(
+def test_missing_library_has_a_hint_and_is_not_needed_for_unsigned(
     built: Project,
 ) -> None:
     hidden = built.write(
         "hidden/securesystemslib/__init__.py", "raise ImportError('not here')\n"
     ).parents[1]
     built.environment["PYTHONPATH"] = str(hidden)
-    said = built.refused("attest", "app", "--key", make_key(built))
-    assert said == (
+    error = built.refused("attest", "app", "--key", make_key(built))
+    assert error == (
         "prov: signing requires securesystemslib: not here"
         " hint: run `pip install 'git-prov[attest]'`"
     )

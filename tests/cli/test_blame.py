@@ -10,12 +10,12 @@ pytestmark = pytest.mark.process
 
 
 def test_blame_names_patches(chain: Project) -> None:
-    told = chain.ask("blame", "x:patch@workdir/src/word")
+    answer = chain.ask("blame", "x:patch@workdir/src/word")
     in_order(
-        told,
+        answer,
         next(
             line.strip()
-            for line in told.splitlines()
+            for line in answer.splitlines()
             if "x:patch rewrote src/word by 0001-fix.patch" in line
         ),
     )
@@ -23,7 +23,7 @@ def test_blame_names_patches(chain: Project) -> None:
         "0001-fix.patch"
     ]
     lines = chain.json("blame", "--lines", "out/word")["lines"]
-    assert [(each["text"], each["from"]) for each in lines] == [
+    assert [(line["text"], line["from"]) for line in lines] == [
         ("one", "x:fetch"),
         ("2", "x:patch 0001-fix.patch"),
         ("three", "x:fetch"),
@@ -44,7 +44,7 @@ from = ["stamp", "@depends:packagedata"]
 def test_blame_of_a_header_in_a_sysroot_leads_to_its_source(story: Project) -> None:
     name = "hello:compile@sysroot/usr/include/greet.h"
     answer = story.json("blame", name)
-    assert [each["task"] for each in answer["steps"]] == [
+    assert [step["task"] for step in answer["steps"]] == [
         "greet:populate_sysroot",
         "greet:install",
         "greet:unpack",
@@ -66,7 +66,7 @@ def test_blame_of_a_header_in_a_sysroot_leads_to_its_source(story: Project) -> N
     )
 
 
-def test_blame_tells_line_by_line_which_build_brought_it(story: Project) -> None:
+def test_blame_lines_names_the_build_of_each_line(story: Project) -> None:
     name = "greet:populate_sysroot@output/sysroot-destdir/usr/include/greet.h"
     first = story.git("rev-parse", "builds").strip()
     story.edit(
@@ -90,11 +90,11 @@ def test_blame_tells_line_by_line_which_build_brought_it(story: Project) -> None
     ]
 
 
-def test_blame_lists_all_tasks_that_wrote_a_file_the_last_first(story: Project) -> None:
+def test_blame_lists_all_writers_of_a_file_newest_first(story: Project) -> None:
     story.append("recipes/hello/hello.toml", STAMP)
     story.prov("build", "demo-image")
     answer = story.json("blame", "hello:stamp@output/image/usr/share/doc/hello/usage.txt")
-    assert [(each["task"], each["what"]) for each in answer["steps"]] == [
+    assert [(step["task"], step["what"]) for step in answer["steps"]] == [
         ("hello:stamp", "rewrote"),
         ("hello:install", "copied"),
         ("hello:unpack", "copied"),
@@ -109,10 +109,10 @@ def test_blame_lists_all_tasks_that_wrote_a_file_the_last_first(story: Project) 
     assert story.ask("diff", "hello:stamp") == "M image/usr/share/doc/hello/usage.txt\n"
 
 
-def test_program_of_an_image_leads_to_the_task_that_compiled_it(story: Project) -> None:
+def test_program_of_an_image_is_traced_to_its_compile_task(story: Project) -> None:
     answer = story.json("blame", "usr/bin/hello")
     assert answer["file"] == "demo-image:rootfs@output/rootfs/usr/bin/hello"
-    assert [each["task"] for each in answer["steps"]] == [
+    assert [step["task"] for step in answer["steps"]] == [
         "demo-image:rootfs",
         "hello:package",
         "hello:install",
@@ -120,9 +120,9 @@ def test_program_of_an_image_leads_to_the_task_that_compiled_it(story: Project) 
     ]
 
 
-def test_deployed_file_is_named_by_where_it_is(story: Project) -> None:
+def test_deployed_file_is_named_by_its_path(story: Project) -> None:
     answer = story.json("blame", "build/deploy/images/demo/demo-image-demo.manifest")
-    assert [each["task"] for each in answer["steps"]] == ["demo-image:image", "demo-image:rootfs"]
+    assert [step["task"] for step in answer["steps"]] == ["demo-image:image", "demo-image:rootfs"]
     text = story.ask("log", str(story.root / "build/deploy/deb/hello_1.2_amd64.deb"))
     assert "hello:package_deb@output/deploy-deb/deb/hello_1.2_amd64.deb" in text
     assert "deb/nothing not found in any output of the last build" in story.refused(
@@ -130,7 +130,7 @@ def test_deployed_file_is_named_by_where_it_is(story: Project) -> None:
     )
 
 
-def test_path_is_found_though_the_last_build_had_another_target_or_failed(story: Project) -> None:
+def test_path_is_found_when_the_last_build_lacks_it(story: Project) -> None:
     answer = story.json("blame", "usr/bin/hello")
     story.prov("build", "words:fetch")
     assert story.json("blame", "usr/bin/hello") == answer

@@ -1,4 +1,4 @@
-"""`prov build` as a user runs it, in real processes."""
+"""`prov build` as a process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_demo_deploys_an_image_with_what_it_needs_in_order(demo: Path) -> None:
+def test_demo_deploys_an_image_with_its_packages_in_order(demo: Path) -> None:
     manifest = (demo / "build/deploy/images/demo/demo-image-demo.manifest").read_text().splitlines()
     assert manifest == ["words 1.0", "greet 2.1", "hello 1.2"]
     assert sorted(path.name for path in (demo / "build/deploy").iterdir()) == ["deb", "images"]
@@ -51,7 +51,7 @@ def test_demo_image_runs(demo: Path, prov: Prov, tmp_path: Path) -> None:
     assert done.stdout == "hello, a\nhi, b\n"
 
 
-def test_second_build_runs_nothing_also_without_workdirs(demo: Path, prov: Prov) -> None:
+def test_second_build_runs_nothing_even_without_workdirs(demo: Path, prov: Prov) -> None:
     assert prov("build", "demo-image", cwd=demo).stdout.startswith("nothing to do")
     shutil.rmtree(demo / "build" / "work")
     assert prov("build", "demo-image", cwd=demo).stdout.startswith("nothing to do")
@@ -70,7 +70,7 @@ def test_stock_git_reads_the_store(demo: Path, tmp_path: Path, prov: Prov) -> No
     assert os.access(tmp_path / "clone/image/usr/bin/hello", os.X_OK)
 
 
-def test_one_format_of_packages_leaves_the_others_alone(demo: Path, prov: Prov) -> None:
+def test_one_package_format_is_built_without_the_others(demo: Path, prov: Prov) -> None:
     assert (
         read_answer(prov("log", "hello:package_ipk", "--json", cwd=demo, code=1).stdout or "{}")
         == {}
@@ -83,7 +83,7 @@ def test_one_format_of_packages_leaves_the_others_alone(demo: Path, prov: Prov) 
     assert listed == ["debian-binary", "control.tar.gz", "data.tar.gz"]
 
 
-def test_packages_depend_on_the_libraries_that_their_programs_need(demo: Path) -> None:
+def test_packages_depend_on_the_libraries_of_their_programs(demo: Path) -> None:
     (made,) = (demo / "build/deploy/deb").glob("hello_*.deb")
     done = subprocess.run(
         ["dpkg-deb", "--field", made, "Depends"], capture_output=True, text=True, check=True
@@ -138,7 +138,7 @@ def test_json_has_a_schema(demo: Path, prov: Prov) -> None:
         ("version = '1'\nbroken\n", "invalid TOML.*line 2"),
     ],
 )
-def test_wrong_recipes_get_one_clear_line(
+def test_invalid_recipe_is_one_clear_error(
     prov: Prov, tmp_path: Path, recipe: str, message: str
 ) -> None:
     import re
@@ -197,16 +197,16 @@ def bubblewrap() -> bool:
 
 
 needs_bubblewrap = pytest.mark.skipif(
-    not bubblewrap(), reason="bubblewrap is not installed or may not be used here"
+    not bubblewrap(), reason="bubblewrap is not installed or not permitted"
 )
 
 
 @needs_bubblewrap
-def test_sandboxed_task_can_not_write_outside(prov: Prov, tmp_path: Path) -> None:
+def test_sandboxed_task_cannot_write_outside(prov: Prov, tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_text("safe\n")
     script = (
-        f"echo hit > {target} || echo kept > out/x\ncat {tmp_path}/prov.toml && exit 9\ncp out/x"
+        f"echo hit > {target} || echo safe > out/x\ncat {tmp_path}/prov.toml && exit 9\ncp out/x"
         " /usr/x && exit 9\ntrue"
     )
     write(tmp_path, one_task(script), settings='sandbox = "bwrap"\n')
@@ -224,7 +224,7 @@ def test_sandboxed_task_sees_only_its_host_tools(prov: Prov, tmp_path: Path) -> 
     prov("build", "a")
 
 
-def test_trespass_without_a_sandbox_is_named(prov: Prov, tmp_path: Path) -> None:
+def test_write_to_another_workdir_without_a_sandbox_is_reported(prov: Prov, tmp_path: Path) -> None:
     write(tmp_path, one_task("echo mine > f"), "victim")
     write(tmp_path, one_task("for d in ../../victim/go; do echo theirs > $d/f; done"), "culprit")
     prov("build", "victim")
@@ -235,7 +235,7 @@ def test_trespass_without_a_sandbox_is_named(prov: Prov, tmp_path: Path) -> None
     assert "culprit:go ran at that time" in done.stderr
 
 
-def test_failed_task_says_why_and_where_the_log_is(prov: Prov, tmp_path: Path) -> None:
+def test_failed_task_is_reported_with_its_reason_and_log(prov: Prov, tmp_path: Path) -> None:
     write(tmp_path, one_task("echo about to fail; exit 3"))
     done = prov("build", "a", code=1)
     assert "failed: a:go: exit status 3" in done.stdout
@@ -244,7 +244,7 @@ def test_failed_task_says_why_and_where_the_log_is(prov: Prov, tmp_path: Path) -
     assert "FAILED" in prov("log", "a:go").stdout
 
 
-def test_interrupt_stops_the_children_and_the_next_build_goes_on(
+def test_interrupt_stops_the_children_and_the_next_build_continues(
     prov: Prov, tmp_path: Path
 ) -> None:
     write(tmp_path, one_task("touch out/started; sleep 30"))
@@ -308,7 +308,7 @@ def test_two_builds_at_once_agree(prov: Prov, tmp_path: Path) -> None:
     assert all(name.endswith("/1") for name in git(tmp_path, "tag").split())
 
 
-def test_deploy_is_removed_when_no_longer_made(prov: Prov, tmp_path: Path) -> None:
+def test_deployed_file_is_removed_when_no_task_makes_it(prov: Prov, tmp_path: Path) -> None:
     write(tmp_path, one_task("echo 1 > out/one; echo 2 > out/two", "deploy = true\n"))
     prov("build", "a")
     deploy = tmp_path / "build/deploy"
@@ -325,7 +325,7 @@ def test_deploy_is_removed_when_no_longer_made(prov: Prov, tmp_path: Path) -> No
     assert sorted(path.name for path in deploy.iterdir()) == ["others"]
 
 
-def test_postprocess_runs_wherever_the_output_is_put(prov: Prov, tmp_path: Path) -> None:
+def test_postprocess_runs_wherever_the_output_is_placed(prov: Prov, tmp_path: Path) -> None:
     recipe = one_task("echo 1 > out/x", "postprocess = 'echo ${PN} > out/stamp'\n")
     write(
         tmp_path,
@@ -341,7 +341,7 @@ def with_hook(root: Path, name: str) -> str:
     return f'sandbox = "none"\nplan_hooks = ["{name}"]\n'
 
 
-def test_rm_work_hook_deletes_what_is_up_to_date(prov: Prov, tmp_path: Path) -> None:
+def test_rm_work_hook_deletes_up_to_date_workdirs(prov: Prov, tmp_path: Path) -> None:
     write(tmp_path, one_task("echo 1 > out/x"), "kept", settings=with_hook(tmp_path, "rm_work"))
     write(tmp_path, one_task("echo 1 > out/x"), "b", settings=with_hook(tmp_path, "rm_work"))
     prov("build", "world")
@@ -352,9 +352,7 @@ def test_rm_work_hook_deletes_what_is_up_to_date(prov: Prov, tmp_path: Path) -> 
     assert "1 ran" in prov("build", "-f", "kept:go", "world").stdout
 
 
-def test_rebuild_hook_runs_a_recipe_again_and_what_it_needs_first(
-    prov: Prov, tmp_path: Path
-) -> None:
+def test_rebuild_hook_runs_only_the_named_recipe_again(prov: Prov, tmp_path: Path) -> None:
     settings = with_hook(tmp_path, "rebuild")
     write(tmp_path, one_task("echo 1 > out/x"), "dep", settings=settings)
     recipe = (
@@ -367,7 +365,7 @@ def test_rebuild_hook_runs_a_recipe_again_and_what_it_needs_first(
     assert "dep:go" not in done.stderr
 
 
-def test_task_after_two_others_gets_what_both_made(prov: Prov, tmp_path: Path) -> None:
+def test_task_after_two_others_starts_from_both_workdirs(prov: Prov, tmp_path: Path) -> None:
     recipe = one_task("cat l r > out/x; test ! -e t", "after = ['left', 'right']\n")
     tasks = "[tasks.top]\nscript = 'echo t > t'\n"
     tasks += "[tasks.left]\nafter = ['top']\nscript = 'echo l > l; rm t'\n"
@@ -461,7 +459,7 @@ def test_git_source_is_the_pinned_commit(prov: Prov, tmp_path: Path, sandbox: st
     assert (tmp_path / "o/out/d/file").read_text() == "one\n"
 
 
-def test_umask_of_the_checkout_does_not_matter(prov: Prov, tmp_path: Path) -> None:
+def test_umask_of_the_sources_does_not_change_the_hash(prov: Prov, tmp_path: Path) -> None:
     hashes = []
     for mode in (0o644, 0o664):
         root = tmp_path / oct(mode)
@@ -483,7 +481,7 @@ def test_full_disk_fails_the_task_and_loses_nothing(prov: Prov, tmp_path: Path) 
         ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", small], capture_output=True, text=True
     )
     if mounted.returncode:
-        pytest.skip(f"can't mount a tmpfs here: {mounted.stderr.strip()}")
+        pytest.skip(f"cannot mount a tmpfs: {mounted.stderr.strip()}")
     try:
         write(small, one_task("echo 1 > out/x"), "little")
         prov("build", "little", cwd=small)
@@ -508,7 +506,7 @@ def test_full_disk_fails_the_task_and_loses_nothing(prov: Prov, tmp_path: Path) 
         subprocess.run(["umount", "-l", small], check=False)
 
 
-def test_toml_files_among_sources_are_no_recipes(prov: Prov, tmp_path: Path) -> None:
+def test_toml_files_among_sources_are_not_recipes(prov: Prov, tmp_path: Path) -> None:
     (tmp_path / "recipes/app/app").mkdir(parents=True)
     (tmp_path / "recipes/app/app/pyproject.toml").write_text("[project]\nname = 'x'\n")
     write(tmp_path, one_task("true"), "app/app")
@@ -546,14 +544,14 @@ def test_recipe_adds_to_a_package_of_its_class(prov: Prov, tmp_path: Path) -> No
     assert packages["a"]["files"] == ["usr/x"]
 
 
-def test_two_tasks_can_not_deploy_one_name(prov: Prov, tmp_path: Path) -> None:
+def test_two_tasks_cannot_deploy_the_same_name(prov: Prov, tmp_path: Path) -> None:
     for name in ("a", "b"):
         write(tmp_path, one_task(f"echo {name} > out/same", "deploy = true\n"), name)
     done = prov("build", "world", code=1)
     assert "a:go and b:go deploy different files as same" in done.stderr
 
 
-def test_variables_let_through_are_inputs_but_for_the_network(prov: Prov, tmp_path: Path) -> None:
+def test_passed_variables_are_inputs_except_for_network_tasks(prov: Prov, tmp_path: Path) -> None:
     tasks = "[tasks.net]\nnetwork = true\noutputdir = 'net'\nscript = 'echo $TOKEN > net/x'\n"
     write(tmp_path, one_task("echo $TOKEN > out/x") + tasks)
     text = (tmp_path / "prov.toml").read_text()
@@ -571,9 +569,7 @@ def test_variables_let_through_are_inputs_but_for_the_network(prov: Prov, tmp_pa
     assert "TOKEN" not in prov("show", "a:net").stdout.replace("$TOKEN", "")
 
 
-def test_a_result_made_from_a_stale_one_is_not_taken_for_the_real_one(
-    prov: Prov, tmp_path: Path
-) -> None:
+def test_result_of_a_stale_input_is_not_reused(prov: Prov, tmp_path: Path) -> None:
     def chain(first: str, last: str) -> None:
         write(tmp_path, one_task(f"echo {first} > out/c"), "c")
         write(tmp_path, one_task("cp $RECIPE_SYSROOT/c out/a", "needs = ['c:go']\n"), "a")
@@ -593,7 +589,7 @@ def test_a_result_made_from_a_stale_one_is_not_taken_for_the_real_one(
 
 
 @pytest.mark.parametrize("sandbox", ["none", pytest.param("bwrap", marks=needs_bubblewrap)])
-def test_links_that_a_task_left_are_not_followed(prov: Prov, tmp_path: Path, sandbox: str) -> None:
+def test_links_left_by_a_task_are_not_followed(prov: Prov, tmp_path: Path, sandbox: str) -> None:
     victim, outside = tmp_path / "victim", tmp_path / "outside"
     victim.write_text("safe\n")
     outside.mkdir()
@@ -608,12 +604,12 @@ def test_links_that_a_task_left_are_not_followed(prov: Prov, tmp_path: Path, san
     assert victim.read_text() == "safe\n"
     assert "safe" not in prov("show", "a:go").stdout.partition("log:")[2]
     write(tmp_path, one_task("true", "after = ['first']\ndir = '${WORKDIR}/way/in'\n") + first)
-    said = " ".join(prov("build", "a", code=1).stdout.split())
-    assert "is a symlink to a path outside WORKDIR" in said
+    answer = " ".join(prov("build", "a", code=1).stdout.split())
+    assert "is a symlink to a path outside WORKDIR" in answer
     assert not list(outside.iterdir())
 
 
-def test_temporary_files_are_not_handed_on(prov: Prov, tmp_path: Path) -> None:
+def test_temporary_files_are_not_passed_on(prov: Prov, tmp_path: Path) -> None:
     write(
         tmp_path,
         one_task(
@@ -627,7 +623,7 @@ def test_temporary_files_are_not_handed_on(prov: Prov, tmp_path: Path) -> None:
     prov("build", "-f", "a:go", "a")
 
 
-def test_a_lock_that_a_killed_git_left_is_cleared(prov: Prov, tmp_path: Path) -> None:
+def test_stale_lock_of_a_killed_git_is_removed(prov: Prov, tmp_path: Path) -> None:
     write(tmp_path, one_task("echo 1 > out/x"))
     prov("init")
     lock = tmp_path / ".prov/refs/heads/builds.lock"
@@ -637,7 +633,9 @@ def test_a_lock_that_a_killed_git_left_is_cleared(prov: Prov, tmp_path: Path) ->
     assert len(git(tmp_path, "log", "--oneline", "builds").splitlines()) == 1
 
 
-def test_keep_going_finishes_what_does_not_need_what_failed(prov: Prov, tmp_path: Path) -> None:
+def test_keep_going_finishes_tasks_independent_of_the_failed_one(
+    prov: Prov, tmp_path: Path
+) -> None:
     write(tmp_path, one_task("sleep 0.2; exit 1"), "x")
     write(tmp_path, one_task("sleep 0.4; echo d > out/d"), "d")
     write(tmp_path, one_task("sleep 0.4; cp $RECIPE_SYSROOT/d out/e", "needs = ['d:go']\n"), "e")
@@ -649,7 +647,7 @@ def test_keep_going_finishes_what_does_not_need_what_failed(prov: Prov, tmp_path
     assert len(git(tmp_path, "log", "--oneline", "builds").splitlines()) == 1
 
 
-def test_what_is_excluded_is_an_input(prov: Prov, tmp_path: Path) -> None:
+def test_exclude_patterns_are_an_input(prov: Prov, tmp_path: Path) -> None:
     write(tmp_path, one_task("echo 1 > out/a.pyc; echo 2 > out/b"))
     prov("build", "a")
     text = (tmp_path / "prov.toml").read_text()
@@ -659,14 +657,14 @@ def test_what_is_excluded_is_an_input(prov: Prov, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "o/out").iterdir()] == ["b"]
 
 
-def test_a_first_capture_of_the_host_tools_is_told(small: Project) -> None:
+def test_first_capture_of_the_host_tools_is_reported(small: Project) -> None:
     small.task("echo 1 > out/x")
     assert "files of host tools" in small.prov("build", "a:go").stderr
     small.edit("recipes/a.toml", "echo 1", "echo 2")
     assert "files of host tools" not in small.prov("build", "a:go").stderr
 
 
-def test_an_interrupted_build_is_told_as_such(small: Project) -> None:
+def test_interrupted_build_is_reported(small: Project) -> None:
     small.edit("prov.toml", 'HOSTTOOLS = "', 'HOSTTOOLS = "sleep ')
     small.task(f"touch {small.root}/started; sleep 20; echo 1 > out/x")
     process = subprocess.Popen(
@@ -676,6 +674,6 @@ def test_an_interrupted_build_is_told_as_such(small: Project) -> None:
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    told, _ = process.communicate()
+    answer, _ = process.communicate()
     assert process.returncode == 130
-    assert "interrupted;" in told and "nothing to do" not in told
+    assert "interrupted;" in answer and "nothing to do" not in answer

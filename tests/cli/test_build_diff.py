@@ -10,14 +10,14 @@ from tests.cli.story import Project, in_order
 pytestmark = pytest.mark.process
 
 
-def test_diff_of_a_build_of_nothing(chain: Project) -> None:
+def test_diff_of_a_build_without_a_run(chain: Project) -> None:
     chain.edit("recipes/x.toml", "cat src", "cat  src")
     chain.prov("build", "x:go")
-    did = chain.ask("diff", "latest")
-    assert "script" in did
+    answer = chain.ask("diff", "latest")
+    assert "script" in answer
     chain.prov("build", "x:go")
     done = chain.prov("diff", "latest")
-    assert done.stdout == did
+    assert done.stdout == answer
     assert "no task ran in build" in done.stderr
 
 
@@ -31,7 +31,7 @@ def test_flag_in_a_class_is_one_cause_of_a_build(story: Project) -> None:
         for task in ("compile", "configure", "install")
     ]
     assert grouped(answer) == {("variable", "CFLAGS"): tasks}
-    assert {each["task"] for each in answer["tasks"] if each["root_cause"]} == set(tasks)
+    assert {task["task"] for task in answer["tasks"] if task["root_cause"]} == set(tasks)
     text = story.ask("diff", "latest")
     in_order(
         text,

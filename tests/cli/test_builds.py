@@ -9,7 +9,7 @@ from tests.cli.story import Project
 pytestmark = pytest.mark.process
 
 
-def test_the_newest_is_first_with_its_result_tasks_and_marks(two: Project) -> None:
+def test_newest_build_is_first_with_its_result_tasks_and_labels(two: Project) -> None:
     two.task("exit 1")
     two.prov("build", "a", code=1)
     two.prov("label", "good", "latest~1")
@@ -28,6 +28,6 @@ def test_the_newest_is_first_with_its_result_tasks_and_marks(two: Project) -> No
     ]
 
 
-def test_a_build_of_nothing(two: Project) -> None:
+def test_build_without_a_run(two: Project) -> None:
     two.prov("build", "a")
     assert "  nothing to do; " in two.ask("builds", "-n", "1")

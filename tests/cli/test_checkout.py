@@ -23,16 +23,16 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "there", "not_there"), NAMES, ids=[row[0] for row in NAMES])
+@pytest.mark.parametrize(("name", "present", "absent"), NAMES, ids=[row[0] for row in NAMES])
 def test_parts_of_runs_can_be_checked_out(
-    hello: Path, tmp_path: Path, name: str, there: set[str], not_there: set[str]
+    hello: Path, tmp_path: Path, name: str, present: set[str], absent: set[str]
 ) -> None:
     run("checkout", name, str(tmp_path / "o"), cwd=hello)
-    assert there <= set(listed(tmp_path / "o"))
-    assert not any((tmp_path / "o" / path).exists() for path in not_there)
+    assert present <= set(listed(tmp_path / "o"))
+    assert not any((tmp_path / "o" / path).exists() for path in absent)
 
 
-def test_a_recorded_sysroot_is_what_the_packages_give(hello: Path, tmp_path: Path) -> None:
+def test_recorded_sysroot_equals_the_composed_packages(hello: Path, tmp_path: Path) -> None:
     run("checkout", "hello:compile@sysroot", str(tmp_path / "seen"), cwd=hello)
     run("compose", str(tmp_path / "composed"), *HELLO[:2], cwd=hello)
     assert describe(tmp_path / "seen", mtimes=False) == describe(
@@ -49,8 +49,6 @@ def test_a_recorded_sysroot_is_what_the_packages_give(hello: Path, tmp_path: Pat
         ("helo:compile@sysroot", "did you mean hello:compile"),
     ],
 )
-def test_parts_that_are_not_there_are_named(
-    hello: Path, tmp_path: Path, name: str, message: str
-) -> None:
+def test_missing_parts_are_named(hello: Path, tmp_path: Path, name: str, message: str) -> None:
     assert message in run("checkout", name, str(tmp_path / "o"), cwd=hello, code=1).stderr
     assert not (tmp_path / "o").exists()

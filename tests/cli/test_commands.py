@@ -1,4 +1,4 @@
-"""The table of commands agrees with their modules, and nothing is imported before it is needed."""
+"""The table of commands matches their modules, and modules are imported only when needed."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ for name in sys.argv[1:]:
 modules = {name: module for name, module in sys.modules.items() if name.startswith("prov.")}
 print(*sorted(name for name, module in modules.items() if type(module) is types.ModuleType))
 """
-"""Prints which modules of the library are executed by loading commands."""
+"""A program that prints the library modules that loading commands executes."""
 
 
 SMALL = {"prov.errors", "prov.processes", "prov.progress", "prov.records.keys", "prov.text"}
-"""Modules that need little but the standard library."""
+"""Modules that import little beyond the standard library."""
 
 
 @pytest.mark.parametrize("name", COMMANDS)

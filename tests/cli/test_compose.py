@@ -17,7 +17,7 @@ from tests.schema.check import read_answer
 from tests.sysroot.conftest import fingerprint
 
 
-def test_compose_makes_a_directory_of_links_and_updates_it_in_place(
+def test_compose_creates_a_directory_of_links_and_updates_it_in_place(
     compose: Compose, outputs: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "new" / "root"
@@ -38,7 +38,9 @@ def test_compose_makes_a_directory_of_links_and_updates_it_in_place(
     ]
 
 
-def test_compose_puts_the_directorys_own_paths_into_files(compose: Compose, tmp_path: Path) -> None:
+def test_compose_writes_the_directorys_own_paths_into_files(
+    compose: Compose, tmp_path: Path
+) -> None:
     for name in ("one", "another"):
         compose(tmp_path / name, "text")
         here = tmp_path / name
@@ -56,7 +58,7 @@ def test_compose_runs_scripts(compose: Compose, tmp_path: Path) -> None:
     assert not (root / "usr/share/index").exists()
 
 
-def test_compose_takes_any_tree(hello: Path, tmp_path: Path) -> None:
+def test_compose_accepts_any_tree(hello: Path, tmp_path: Path) -> None:
     names = ["hello:compile@sysroot", "embed-native:populate_sysroot@output/sysroot-destdir/usr"]
     run("compose", str(tmp_path / "root"), *names, cwd=hello)
     assert {"usr/include/words.h", "usr/lib/libgreet.so.2", "bin/embed"} <= set(
@@ -69,15 +71,13 @@ def test_compose_takes_any_tree(hello: Path, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "root").iterdir()] == ["sysroot-destdir"]
 
 
-def test_compose_refuses_a_conflict_unless_an_owner_is_named(
-    compose: Compose, tmp_path: Path
-) -> None:
+def test_compose_rejects_a_conflict_without_an_owner(compose: Compose, tmp_path: Path) -> None:
     root = tmp_path / "root"
-    for there in (False, True):
+    for exists in (False, True):
         done = compose(root, "left", "right", code=1)
         for word in ("usr/share/same: ", staged("left"), staged("right")):
             assert word in done.stderr
-        assert root.exists() == there
+        assert root.exists() == exists
         compose(root, "text")
     assert (
         "usr/share/same: "
@@ -95,7 +95,7 @@ def test_compose_refuses_a_conflict_unless_an_owner_is_named(
     compose(root, "left", owners=("no equals sign",), code=2)
 
 
-def test_compose_keeps_out_of_a_directory_of_somebodys(
+def test_compose_rejects_a_foreign_or_changed_directory(
     compose: Compose, outputs: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "root"
@@ -122,7 +122,7 @@ def test_compose_keeps_out_of_a_directory_of_somebodys(
         ("nothing", "'nothing' not found in the store"),
     ],
 )
-def test_compose_of_what_is_unknown_makes_nothing(
+def test_compose_of_an_unknown_tree_creates_nothing(
     outputs: Path, tmp_path: Path, name: str, message: str
 ) -> None:
     done = run("compose", str(tmp_path / "root"), name, cwd=outputs, code=1)
@@ -134,13 +134,13 @@ def test_compose_of_what_is_unknown_makes_nothing(
 def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """A folder on another file system."""
     if not os.access("/dev/shm", os.W_OK) or os.stat("/dev/shm").st_dev == tmp_path.stat().st_dev:
-        pytest.skip("/dev/shm is no other file system here")
+        pytest.skip("/dev/shm is not a different file system")
     path = Path(tempfile.mkdtemp(dir="/dev/shm"))
     yield path
     shutil.rmtree(path)
 
 
-def test_compose_on_another_file_system_makes_copies(
+def test_compose_on_another_file_system_copies_files(
     compose: Compose, tmp_path: Path, elsewhere: Path
 ) -> None:
     compose(tmp_path / "root", "left")
@@ -153,7 +153,7 @@ def test_compose_on_another_file_system_makes_copies(
 
 
 def read_only(store: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command that has the store at a read-only mount, which goes with the command."""
+    """Run a command with the store mounted read-only; the mount ends with the command."""
     script = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" || exit 77; shift; exec "$@"'
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, "sh", str(store), *command],
@@ -162,7 +162,7 @@ def read_only(store: Path, *command: str) -> subprocess.CompletedProcess[str]:
         cwd=store.parent,
     )
     if done.returncode == 77 or "unshare: " in done.stderr:
-        pytest.skip(f"can't mount here: {done.stderr.strip()}")
+        pytest.skip(f"cannot mount: {done.stderr.strip()}")
     return done
 
 
@@ -172,9 +172,7 @@ def read_only(store: Path, *command: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "fill", [False, True], ids=["pool without the files", "pool with the files"]
 )
-def test_compose_works_from_a_store_that_can_not_be_written_to(
-    outputs: Path, tmp_path: Path, fill: bool
-) -> None:
+def test_compose_works_from_a_read_only_store(outputs: Path, tmp_path: Path, fill: bool) -> None:
     names = [staged("left"), staged("index"), staged("text")]
     without = None if fill else shutil.ignore_patterns("pool*")
     shutil.copytree(outputs / ".prov", tmp_path / ".prov", ignore=without, copy_function=os.link)
@@ -197,20 +195,20 @@ def test_compose_works_from_a_store_that_can_not_be_written_to(
     assert fingerprint(tmp_path / ".prov") == before
 
 
-def test_two_at_once_compose_one_after_the_other(
+def test_concurrent_composes_run_one_after_another(
     outputs: Path, compose: Compose, tmp_path: Path
 ) -> None:
     root = tmp_path / "root"
-    wanted = [["left"], ["right"], ["text"]]
+    selections = [["left"], ["right"], ["text"]]
     for _ in range(3):
-        commands = [[PROV, "compose", str(root), *map(staged, names)] for names in wanted]
+        commands = [[PROV, "compose", str(root), *map(staged, names)] for names in selections]
         running = [
             subprocess.Popen(command, cwd=outputs, stdout=-3, stderr=subprocess.PIPE)
             for command in commands
         ]
         assert [process.communicate(timeout=60)[1] for process in running] == [b""] * 3
         assert [process.returncode for process in running] == [0] * 3
-    compose(root, *wanted[2])
-    compose(tmp_path / "fresh", *wanted[2])
+    compose(root, *selections[2])
+    compose(tmp_path / "fresh", *selections[2])
     assert seen(root) == seen(tmp_path / "fresh")
     assert (root / "usr/share/text").read_text().count(f"{root}") == 1

@@ -1,4 +1,4 @@
-"""Which store and which project a command works on."""
+"""The store and the project that a command uses."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("", ""),
     ],
 )
-def test_names_of_multiconfig_tasks_are_written_as_the_store_has_them(
-    name: str, plain: str
-) -> None:
+def test_names_are_converted_to_the_form_in_the_store(name: str, plain: str) -> None:
     assert context.plain_name(name) == plain
     assert context.plain_name([name, "a:b"]) == [plain, "a:b"]
 
@@ -47,7 +45,7 @@ def test_no_name_stays_none() -> None:
     assert context.plain_name(None) is None
 
 
-def test_the_store_is_of_the_option_the_environment_or_the_project(
+def test_store_comes_from_the_option_the_environment_or_the_project(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "prov.toml").write_text("")
@@ -60,7 +58,7 @@ def test_the_store_is_of_the_option_the_environment_or_the_project(
 
 
 @pytest.mark.parametrize("kind", ["project", "store", "bitbake"])
-def test_the_nearest_folder_with_a_project_a_store_or_a_build_counts(
+def test_nearest_folder_with_a_project_a_store_or_a_build_is_the_root(
     folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "prov.toml").write_text("another project")
@@ -81,7 +79,7 @@ def test_the_nearest_folder_with_a_project_a_store_or_a_build_counts(
     assert context.root() == folder
 
 
-def test_without_any_the_current_folder_is_the_project_folder(folder: Path) -> None:
+def test_current_folder_is_the_default_root(folder: Path) -> None:
     assert context.root() == folder
 
 
@@ -97,7 +95,7 @@ def test_without_a_project_there_are_defaults(folder: Path) -> None:
         context.open_session(None, None)
 
 
-def test_settings_are_those_of_the_project(folder: Path) -> None:
+def test_settings_come_from_prov_toml(folder: Path) -> None:
     (folder / "prov.toml").write_text(
         'sandbox = "none"\nexclude = ["*.o"]\nbuilddir = "b"\n[gc]\nbuilds = 3\n'
     )

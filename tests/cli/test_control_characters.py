@@ -1,6 +1,4 @@
-"""Text from tasks, records and remotes does not control the terminal that shows it, whatever
-command prints it.
-"""
+"""No command lets text from tasks, records or remotes control the terminal."""
 
 from __future__ import annotations
 
@@ -20,11 +18,9 @@ from tests.terminal import Terminal
 pytestmark = pytest.mark.process
 
 EVIL = "\x1b]0;owned\x07\x1b[2K\x1b[31m\b\x7f\u009b2J\u202egpj\u2066x\u061cy"
-"""Sets a title, clears a line, colours it, goes back, clears the screen, and turns the direction of
-text.
-"""
+"""Sets a title, clears and colours a line, moves back, clears the screen, and reverses the text."""
 NAME = f"a{EVIL}z"
-# In octal, for printf and for TOML's literal strings.
+# octal, for printf and for TOML's literal strings
 OCTAL = "".join(f"\\{byte:03o}" for byte in EVIL.encode())
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 COLOURS = re.compile("\x1b\\[(1|31|32|36)?m")
@@ -60,9 +56,7 @@ def recipe(greeting: str, code: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project of two builds, and one that failed, with hostile characters wherever they are
-    allowed.
-    """
+    """A project with two builds and a failed one, with control characters wherever possible."""
     project = Project(tmp_path_factory.mktemp("hostile") / "project")
     tools = HOSTTOOLS + " echo printf"
     project.write(
@@ -100,7 +94,7 @@ COMMANDS = [
     "checkout --link a:go@output NEW",
     "sysroot a",
     "compose NEW a:go",
-    "check a",
+    "buildpaths a",
     "capture plain --as plain:three",
     "var GREETING a",
     "gc --dry-run",
@@ -133,7 +127,7 @@ COMMANDS = [
 
 
 EXACT = ("diff --patch", "attest")
-"""In a pipe, programs read what these print."""
+"""Commands whose output programs read from a pipe, unescaped."""
 
 
 def words_of(command: str, tmp_path: Path) -> list[str]:
@@ -158,7 +152,7 @@ def on_terminal(project: Project, words: list[str]) -> str:
 
 
 def plain_output(terminal: int) -> None:
-    """Let a terminal pass on what it gets, without a carriage return before each newline."""
+    """Let a terminal pass output through, without a carriage return before each newline."""
     modes = termios.tcgetattr(terminal)
     modes[1] &= ~termios.OPOST
     termios.tcsetattr(terminal, termios.TCSANOW, modes)
@@ -185,7 +179,7 @@ def test_no_command_prints_control_characters(
     assert raw_in(text) == []
 
 
-def test_what_is_escaped_is_shown(hostile: Project) -> None:
+def test_escaped_characters_are_visible(hostile: Project) -> None:
     for command in (
         "show a:go",
         "show bad:go",
@@ -205,7 +199,7 @@ def test_json_is_exact_and_has_no_control_characters(hostile: Project) -> None:
     assert f"printed: {EVIL}" in read_answer(text)["log"]
 
 
-def test_the_log_as_it_was_is_a_file_of_the_record(hostile: Project) -> None:
+def test_record_has_the_exact_log(hostile: Project) -> None:
     tag = hostile.tag("a:go")
     command = ["git", "--git-dir=.prov", "cat-file", "blob", f"{tag}^2:log"]
     assert (
@@ -215,7 +209,7 @@ def test_the_log_as_it_was_is_a_file_of_the_record(hostile: Project) -> None:
 
 
 def test_a_patch_in_a_pipe_can_be_applied(hostile: Project, tmp_path: Path) -> None:
-    """Be it with control characters, or in another encoding than UTF-8."""
+    """Control characters and bytes that are not UTF-8 are kept."""
     old, new = tmp_path / "old", tmp_path / "new"
     for folder, text in (
         (old, b"first\n"),
@@ -234,7 +228,7 @@ def test_a_patch_in_a_pipe_can_be_applied(hostile: Project, tmp_path: Path) -> N
     assert (old / "file").read_bytes() == (new / "file").read_bytes()
 
 
-def test_a_patch_on_a_terminal_has_only_our_colours(hostile: Project) -> None:
+def test_patch_on_a_terminal_has_only_provs_colours(hostile: Project) -> None:
     text = on_terminal(hostile, ["diff", "--patch", "first/a:go@output", "second/a:go@output"])
     assert re.search("\n\x1b\\[1mdiff --git [^\n]*\x1b\\[m\n", "\n" + text)
     assert re.search("\n\x1b\\[36m@@ [^\n]*\x1b\\[m\n", text)
@@ -258,7 +252,7 @@ RECORDS = [
 
 @pytest.mark.attacks
 @pytest.mark.parametrize(("name", "old", "new"), RECORDS)
-def test_no_record_of_another_reaches_the_terminal(
+def test_foreign_record_cannot_control_the_terminal(
     tmp_path: Path, name: str, old: bytes, new: bytes
 ) -> None:
     root = tmp_path / "project"
@@ -291,15 +285,15 @@ def test_no_record_of_another_reaches_the_terminal(
             assert raw_in(text) == [], command
 
 
-def test_no_words_of_ssh_or_of_a_hook_reach_the_terminal(hostile: Project, tmp_path: Path) -> None:
-    say = tmp_path / "say"
-    say.write_text(
+def test_output_of_ssh_and_hooks_is_escaped(hostile: Project, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text(
         f"#!/bin/sh\nprintf '{OCTAL}\\n' >&2\nprintf 'fatal: {OCTAL}\\n' >&2\nexit 255\n"
     )
-    say.chmod(0o755)
+    script.chmod(0o755)
     store = ["--store", str(tmp_path / "store")]
-    project = Project(hostile.root, {"GIT_SSH_COMMAND": str(say)})
-    os.environ["GIT_SSH_COMMAND"] = str(say)
+    project = Project(hostile.root, {"GIT_SSH_COMMAND": str(script)})
+    os.environ["GIT_SSH_COMMAND"] = str(script)
     try:
         for words in (
             ["remote", "add", "far", "ssh://example.org/x", "--push", *store],
@@ -314,14 +308,14 @@ def test_no_words_of_ssh_or_of_a_hook_reach_the_terminal(hostile: Project, tmp_p
     cache = tmp_path / "cache"
     project.prov("remote", "add", "team", str(cache), "--push")
     (cache / "hooks").mkdir(exist_ok=True)
-    (cache / "hooks" / "pre-receive").symlink_to(say)
+    (cache / "hooks" / "pre-receive").symlink_to(script)
     for words in (["push", "-r", "team"], ["remote", "list"]):
         for text in (in_pipe(project, words), on_terminal(project, words)):
             assert raw_in(text) == [], words
     project.prov("remote", "remove", "team")
 
 
-def test_a_log_of_a_bisection_is_shown_escaped(hostile: Project) -> None:
+def test_bisection_log_is_escaped(hostile: Project) -> None:
     log = hostile.root / ".prov" / "bisect"
     log.write_text(f'{{"question": {EVIL}\n')
     try:

@@ -1,4 +1,4 @@
-"""`prov diff` of files: what git shows, what it can't, and other people's tools."""
+"""`prov diff` of files: git's diff, changes that git cannot show, and external tools."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SIDES = ("latest~1/a:go@output", "latest/a:go@output")
 
 @pytest.fixture
 def changed(small: Project) -> Project:
-    """Two builds whose output differs in every way."""
+    """Two builds whose outputs have every kind of difference."""
     for script in (ONE, OTHER):
         small.task(script)
         small.prov("build", "a")
@@ -76,7 +76,7 @@ def test_json_has_modes_and_ids(changed: Project) -> None:
     assert changed.git("cat-file", "blob", rows["out/text"]["new_oid"]) == "texts\n"
 
 
-def test_stat_is_git_s_with_what_git_can_not_show(changed: Project) -> None:
+def test_stat_is_gits_and_lists_changes_beyond_git(changed: Project) -> None:
     lines = changed.ask("diff", *SIDES, "--stat").splitlines()
     assert [" ".join(line.split()) for line in lines if "name" in line] == [
         "out/{old => new}/name | 0"
@@ -84,7 +84,7 @@ def test_stat_is_git_s_with_what_git_can_not_show(changed: Project) -> None:
     assert [line for line in lines if not line.startswith(" ")] == BEYOND_GIT
 
 
-def test_patch_is_git_s_with_what_git_can_not_show(changed: Project) -> None:
+def test_patch_is_gits_and_lists_changes_beyond_git(changed: Project) -> None:
     text = changed.ask("diff", *SIDES, "--patch")
     in_order(
         text,
@@ -98,13 +98,13 @@ def test_patch_is_git_s_with_what_git_can_not_show(changed: Project) -> None:
     assert text.splitlines()[-len(BEYOND_GIT) :] == BEYOND_GIT
 
 
-def test_task_is_compared_with_what_was_before_it_or_with_another_run(changed: Project) -> None:
+def test_task_is_compared_with_its_previous_workdir_or_another_run(changed: Project) -> None:
     assert "A out/empty/" in changed.ask("diff", "a:go").splitlines()
     assert sorted(changed.ask("diff", "latest~1/a:go", "a:go").splitlines()) == sorted(ALL)
     assert changed.ask("diff", "a:go", "a:go") == ""
 
 
-def test_tool_gets_both_checked_out_and_its_status_is_passed_on(changed: Project) -> None:
+def test_tool_gets_both_checkouts_and_its_status_is_returned(changed: Project) -> None:
     tool = changed.write(
         "tool", '#!/bin/sh\necho "$1: $(cat $2/out/text), $(cat $3/out/text)"; exit 4\n'
     )
@@ -114,5 +114,5 @@ def test_tool_gets_both_checked_out_and_its_status_is_passed_on(changed: Project
 
 
 @pytest.mark.skipif(not shutil.which("diffoscope"), reason="diffoscope is not installed")
-def test_diffoscope_is_such_a_tool(changed: Project) -> None:
+def test_diffoscope_works_as_a_tool(changed: Project) -> None:
     assert "texts" in changed.ask("diff", *SIDES, "--tool", "diffoscope --text -", code=1)

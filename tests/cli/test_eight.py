@@ -1,4 +1,4 @@
-"""Eight processes at once in one store: building, capturing, collecting, and asking."""
+"""Eight processes at once in one store: they build, capture, collect garbage and query."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SECONDS = 12.0
 SETTINGS = 'sandbox = "none"\n[variables]\nHOSTTOOLS = "sh cat cp mkdir ls"\n'
 RECIPE = """
 version = "1"
-build = ["give"]
+build = ["write"]
 sources = [{{ file = "words" }}]
 [tasks.make]
 inputs = ["sources"]
-script = 'cat sources/words > made; cp made kept'
-[tasks.give]
+script = 'cat sources/words > made; cp made copy'
+[tasks.write]
 after = ["make"]
 outputdir = "out"
 script = 'cp made out/{name}'
@@ -32,14 +32,12 @@ script = 'cp made out/{name}'
 
 
 class Crowd:
-    """Processes that each do one thing again and again until the time is over; what went wrong is
-    kept.
-    """
+    """Processes that each repeat one action until the time is up; failures are recorded."""
 
     def __init__(self, store: Path) -> None:
         self.environment = {**os.environ, "PROV_STORE": str(store)}
         self.end = time.monotonic() + SECONDS
-        self.wrong: list[str] = []
+        self.failures: list[str] = []
         self.rounds: dict[str, int] = {}
         self.threads: list[threading.Thread] = []
 
@@ -48,7 +46,7 @@ class Crowd:
             [PROV, *words], cwd=folder, env=self.environment, capture_output=True, text=True
         )
         if done.returncode:
-            self.wrong.append(
+            self.failures.append(
                 f"{folder.name}: {words}:"
                 f" {done.returncode}\n{done.stdout[-500:]}\n{done.stderr[-1500:]}"
             )
@@ -57,7 +55,7 @@ class Crowd:
     def start(self, name: str, act: Callable[[int], None]) -> None:
         def go() -> None:
             number = 0
-            while time.monotonic() < self.end and not self.wrong:
+            while time.monotonic() < self.end and not self.failures:
                 act(number)
                 number += 1
             self.rounds[name] = number
@@ -68,7 +66,7 @@ class Crowd:
     def wait(self) -> None:
         for thread in self.threads:
             thread.join()
-        assert self.wrong == []
+        assert self.failures == []
 
 
 def make_project(root: Path, name: str) -> Project:
@@ -122,22 +120,22 @@ def test_eight_processes_lose_nothing(tmp_path: Path) -> None:
     for name, project in projects.items():
         words = (project.root / f"recipes/{name}/words").read_text()
         assert "nothing to do" in crowd.prov(project.root, "build", name)
-        # of the run, the WORKDIR may have been collected: that of the last build alone is kept
+        # gc may have deleted the WORKDIR of the run, since it keeps only those of the last build
         crowd.prov(
-            tmp_path, "checkout", f"latest/{name}:give@output", str(tmp_path / f"out-{name}")
+            tmp_path, "checkout", f"latest/{name}:write@output", str(tmp_path / f"out-{name}")
         )
-        assert crowd.wrong == []
+        assert crowd.failures == []
         assert (tmp_path / f"out-{name}" / "out" / name).read_text() == words
     for folder in folders:
         crowd.prov(
             tmp_path, "checkout", f"{folder.name}:capture", str(tmp_path / f"again-{folder.name}")
         )
-        there = {path.name: path.read_text() for path in folder.iterdir()}
+        contents = {path.name: path.read_text() for path in folder.iterdir()}
         assert {
             path.name: path.read_text() for path in (tmp_path / f"again-{folder.name}").iterdir()
-        } == there
-    assert crowd.wrong == []
+        } == contents
+    assert crowd.failures == []
 
 
-def void(_said: str) -> None:
-    """Take no interest in what was said."""
+def void(_answer: str) -> None:
+    """Ignore an answer."""

@@ -1,4 +1,4 @@
-"""Signals of the process that starts prov."""
+"""Signals that the process that starts prov ignores or blocks."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ IGNORED = (
 
 
 def without_statuses(project: Project, *arguments: str) -> int:
-    """Run prov by a caller that ignores SIGCHLD and blocks signals; return the exit status."""
+    """Run prov from a process that ignores SIGCHLD and blocks signals; return the exit status."""
     command = [sys.executable, "-c", IGNORED, PROV, *arguments]
     return subprocess.run(command, cwd=project.root, capture_output=True, timeout=60).returncode
 
 
 @pytest.mark.parametrize("sandbox", ["none", "auto"])
-def test_a_failure_is_one_when_sigchld_is_ignored(small: Project, sandbox: str) -> None:
+def test_failure_is_detected_when_sigchld_is_ignored(small: Project, sandbox: str) -> None:
     small.task("echo half > out/file; exit 3")
     assert without_statuses(small, "build", "--sandbox", sandbox, "a:go") == 1
     assert "failed: exit status 3" in small.ask("show", "a:go")
@@ -47,7 +47,7 @@ def test_a_library_user_that_ignores_sigchld_gets_an_error() -> None:
     assert "ProvError" in done.stderr and "SIGCHLD" in done.stderr
 
 
-def test_exit_status_of_what_ended_long_ago() -> None:
+def test_exit_status_of_a_process_that_has_ended() -> None:
     process = subprocess.Popen(["false"])
     time.sleep(0.1)
     assert exit_status(process) == 1

@@ -17,6 +17,6 @@ def test_results_are_written_once(two: Project) -> None:
 
 def test_without_results_there_is_nothing_to_share(small: Project) -> None:
     small.prov("init")
-    said = "nothing to share: no successful task is recorded\n"
-    assert small.ask("export", "www", "--all") == said
+    answer = "nothing to share: no successful task is recorded\n"
+    assert small.ask("export", "www", "--all") == answer
     assert not (small.root / "www").exists()

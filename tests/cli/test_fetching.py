@@ -1,4 +1,4 @@
-"""Questions about results that are at a remote: they are fetched."""
+"""Queries about results of other machines fetch them from a remote."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.cli.story import Project
 pytestmark = pytest.mark.process
 
 
-def test_questions_after_a_fetch(chain: Project, tmp_path: Path) -> None:
+def test_queries_fetch_missing_results(chain: Project, tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", "--bare", tmp_path / "cache.git"], check=True)
     chain.prov("remote", "add", "team", str(tmp_path / "cache.git"), "--push", "--trust", "none")
     chain.prov("push", "--all")
@@ -23,16 +23,16 @@ def test_questions_after_a_fetch(chain: Project, tmp_path: Path) -> None:
     other.prov("remote", "add", "team", str(tmp_path / "cache.git"), "--trust", "none")
     assert "1 fetched" in other.ask("build", "x:go")
     assert other.ask("show", "x:go").startswith("x:go  ok\n")
-    done = other.prov("show", "x:patch")  # what was not needed comes when it is asked for
+    done = other.prov("show", "x:patch")  # the build did not fetch this record
     assert (
         "fetched the published record of x:patch" in done.stderr
         and "patches/0001-fix.patch" in done.stdout
     )
-    told = other.refused("diff", "x:go")
+    error = other.refused("diff", "x:go")
     assert (
-        "was run on another machine" in told
-        and "prov pull --with-workdirs x:go" in told
-        and "fsck" not in told
+        "it ran on another machine, or was deleted" in error
+        and "prov pull --with-workdirs x:go" in error
+        and "fsck" not in error
     )
     other.edit("recipes/x.toml", "cat src", "cat  src")
     assert "changed: script" in other.ask("why", "x:go")

@@ -1,6 +1,4 @@
-"""`prov fsck`, told with real commands: damage, what is said of it, repair, and the build after
-that.
-"""
+"""`prov fsck` as a process: damage, its report, its repair, and the next build."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ outputdir = 'out'
 script = '''
 mkdir -p out temp-files
 echo made > out/made
-echo of no use to others > temp-files/left
+echo only in the WORKDIR > temp-files/left
 '''
 
 [tasks.pack]
@@ -51,7 +49,7 @@ def oid_of(project: Project, text: str) -> str:
 
 
 def lose(project: Project, *oids: str) -> None:
-    """Make objects unreadable where they stand."""
+    """Damage objects in their packs."""
     for index in (project.root / ".prov/objects/pack").glob("*.idx"):
         for line in project.git("verify-pack", "-v", str(index)).splitlines():
             parts = line.split()
@@ -67,29 +65,29 @@ def store(project: Project) -> Path:
     return project.root / ".prov"
 
 
-def test_what_is_in_a_workdir_yet_comes_back_from_there(built: Project) -> None:
+def test_damaged_objects_are_restored_from_a_workdir(built: Project) -> None:
     refs = built.refs()
-    lose(built, oid_of(built, "of no use to others\n"), oid_of(built, "made\n"))
-    said = built.ask("fsck", code=1)
-    assert "is unreadable in the damaged" in said
-    assert "needed by refs/" in said
-    assert "run `prov fsck --repair` to repair" in said
-    said = built.ask("fsck", "--repair")
-    assert "restored" in said
-    assert said.endswith("all errors repaired\n")
+    lose(built, oid_of(built, "only in the WORKDIR\n"), oid_of(built, "made\n"))
+    answer = built.ask("fsck", code=1)
+    assert "is unreadable in the damaged" in answer
+    assert "needed by refs/" in answer
+    assert "run `prov fsck --repair` to repair" in answer
+    answer = built.ask("fsck", "--repair")
+    assert "restored" in answer
+    assert answer.endswith("all errors repaired\n")
     assert git_says(store(built)) == ""
     assert built.refs() == refs
     assert "nothing to do" in built.ask("build", "a:pack")
 
 
-def test_what_is_nowhere_goes_and_runs_again(built: Project) -> None:
+def test_result_without_a_copy_is_deleted_and_built_again(built: Project) -> None:
     before = outputs(built)
     shutil.rmtree(built.root / "build")
     shutil.rmtree(store(built) / "prov")
     lose(built, oid_of(built, "made\n"))
     assert "with --repair: search pools" in built.ask("fsck", code=1)
-    said = built.ask("fsck", "--repair")
-    assert "deleted: its objects are lost" in said
+    answer = built.ask("fsck", "--repair")
+    assert "deleted: its objects are lost" in answer
     assert git_says(store(built)) == ""
     assert outputs(built) != before
     assert "2 ran" in built.ask("build", "a:pack")
@@ -97,13 +95,13 @@ def test_what_is_nowhere_goes_and_runs_again(built: Project) -> None:
     assert built.ask("fsck") == "no errors\n"
 
 
-def test_a_workdir_alone_that_is_lost_costs_no_run(built: Project) -> None:
+def test_lost_workdir_causes_no_run(built: Project) -> None:
     before = outputs(built)
     shutil.rmtree(built.root / "build")
     shutil.rmtree(store(built) / "prov")
-    lose(built, oid_of(built, "of no use to others\n"))
-    said = built.ask("fsck", "--repair")
-    assert "reduced to its record: its WORKDIR is lost" in said
+    lose(built, oid_of(built, "only in the WORKDIR\n"))
+    answer = built.ask("fsck", "--repair")
+    assert "reduced to its record: its WORKDIR is lost" in answer
     assert outputs(built) == before
     assert git_says(store(built)) == ""
     built.prov("build", "a:pack")
@@ -111,7 +109,7 @@ def test_a_workdir_alone_that_is_lost_costs_no_run(built: Project) -> None:
     assert built.ask("fsck") == "no errors\n"
 
 
-def test_as_json(built: Project) -> None:
+def test_json_lists_problems_and_repairs(built: Project) -> None:
     assert built.json("fsck") == {
         "schema": 1,
         "kind": "fsck",
@@ -121,21 +119,21 @@ def test_as_json(built: Project) -> None:
     }
     lose(built, oid_of(built, "made\n"))
     answer = built.json("fsck", code=1)
-    assert {each["kind"] for each in answer["problems"]} >= {"pack", "object"}
-    assert all(each["where"] and each["what"] and each["repair"] for each in answer["problems"])
+    assert {problem["kind"] for problem in answer["problems"]} >= {"pack", "object"}
+    assert all(row["where"] and row["what"] and row["repair"] for row in answer["problems"])
     assert answer["left"] == answer["problems"]
     answer = built.json("fsck", "--repair")
     assert answer["done"] and answer["left"] == []
 
 
-def test_a_file_of_the_pool_is_made_again(story: Project) -> None:
+def test_damaged_pool_file_is_replaced(story: Project) -> None:
     file = next(
         path for path in sorted((store(story) / "prov/pool").glob("??/*")) if path.lstat().st_size
     )
-    shutil.copy(file, file.with_name("copy"))  # the fixture's are links to those of other tests
+    shutil.copy(file, file.with_name("copy"))  # the fixture shares it with other tests
     file.with_name("copy").replace(file)
-    said = story.ask("fsck", code=1)
-    assert f"error: pool {file.relative_to(store(story))}: " in said
+    answer = story.ask("fsck", code=1)
+    assert f"error: pool {file.relative_to(store(story))}: " in answer
     story.prov("fsck", "--repair")
     assert not file.exists()
     assert story.ask("fsck", "--full") == "no errors\n"
@@ -149,7 +147,7 @@ def test_a_store_without_its_head(built: Project) -> None:
     assert built.ask("fsck") == "no errors\n"
 
 
-def test_damage_told_by_other_commands_names_fsck(built: Project) -> None:
+def test_damage_reported_by_other_commands_names_fsck(built: Project) -> None:
     for pack in (store(built) / "objects/pack").glob("*.idx"):
         pack.chmod(0o644)
         pack.write_bytes(b"cut off")

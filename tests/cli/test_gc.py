@@ -11,7 +11,7 @@ pytestmark = pytest.mark.process
 OLD = ("--builds", "1", "--workdirs", "1", "--days", "0")
 
 
-def test_a_dry_run_says_what_would_be_deleted_and_deletes_nothing(two: Project) -> None:
+def test_dry_run_lists_deletions_and_deletes_nothing(two: Project) -> None:
     before = two.refs()
     lines = two.ask("gc", *OLD, "--dry-run").splitlines()
     assert any(
@@ -30,7 +30,7 @@ def test_old_results_are_deleted_and_counted(two: Project) -> None:
     assert two.ask("gc", *OLD) == "0 objects, 0 B were deleted\n"
 
 
-def test_rules_come_from_the_project_unless_an_option_replaces_them(two: Project) -> None:
+def test_options_override_the_projects_rules(two: Project) -> None:
     two.append("prov.toml", "[gc]\nbuilds = 1\nworkdirs = 1\ndays = 0\n")
     assert two.json("gc", "-n")["refs"] != []
     assert two.json("gc", "-n", "--builds", "9", "--workdirs", "9", "--days", "9")["refs"] == []

@@ -9,7 +9,7 @@ from tests.cli.story import Project
 pytestmark = pytest.mark.process
 
 
-def test_global_options_stand_before_or_after_the_command(two: Project) -> None:
+def test_global_options_work_before_and_after_the_command(two: Project) -> None:
     answer = two.ask("builds")
     elsewhere = Project(two.root.parent)
     store = str(two.root / ".prov")

@@ -9,7 +9,7 @@ from typer.core import TyperOption
 from tests.cli.help import SNAPSHOT, all_help
 
 
-def test_the_help_is_the_recorded_one() -> None:
+def test_help_equals_the_recorded_help() -> None:
     assert all_help() == SNAPSHOT.read_text(), "run `make man` and look at the difference"
 
 
@@ -17,7 +17,7 @@ def test_no_line_is_wider_than_a_terminal() -> None:
     assert [line for line in all_help().splitlines() if len(line) > 80] == []
 
 
-def test_no_metavar_is_in_lower_case_or_of_a_type() -> None:
+def test_no_metavar_is_in_lower_case_or_a_type() -> None:
     assert "<" not in all_help().replace("< secret.txt", "")
     assert "{" not in all_help().replace("{release-1.0}", "").replace("{}", "")
 

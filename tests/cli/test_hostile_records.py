@@ -1,6 +1,4 @@
-"""Records that somebody else may have written: one clear line, and nothing outside the scratch
-directory.
-"""
+"""Records that another user may have written cause one clear error and no write elsewhere."""
 
 from __future__ import annotations
 
@@ -21,7 +19,9 @@ from tests.schema.check import read_answer
 pytestmark = pytest.mark.process
 
 PROV = Path(sys.executable).with_name("prov")
-NOBODY = {f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+IDENTITY = {
+    f"GIT_{role}_{part}": "x" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")
+}
 RECIPE = """version = "1"
 [variables]
 X = "1"
@@ -72,12 +72,12 @@ class Lab:
     def git(self, *arguments: str, data: bytes = b"") -> str:
         command = ["git", f"--git-dir={self.store}", *arguments]
         done = subprocess.run(
-            command, input=data, capture_output=True, check=True, env=os.environ | NOBODY
+            command, input=data, capture_output=True, check=True, env=os.environ | IDENTITY
         )
         return done.stdout.decode().strip()
 
     def with_blob(self, tree: str, path: str, data: bytes) -> str:
-        """Return a tree with another blob at a path."""
+        """Return a copy of a tree with a new blob at a path."""
         head, _, rest = path.partition("/")
         rows = {line.split("\t")[1]: line for line in self.git("ls-tree", tree).splitlines()}
         if rest:
@@ -89,7 +89,7 @@ class Lab:
         return self.git("mktree", data="".join(f"{row}\n" for row in rows.values()).encode())
 
     def edit_record(self, name: str, change: Callable[[bytes], bytes]) -> None:
-        """Change one text in the record of the task's only run."""
+        """Change a text in the record of the task's only run."""
         tag = self.git("for-each-ref", "--format=%(refname)", "refs/tags/a/make")
         old = subprocess.run(
             ["git", f"--git-dir={self.store}", "show", f"{tag}^2:{name}"],
@@ -147,11 +147,11 @@ BAD: dict[str, Callable[[dict[str, Any]], object]] = {
     "no chain": lambda table: table.pop("chain"),
     "programs are a number": lambda table: table.update(programs=5),
     "folders are numbers": lambda table: table["task"].update(outputdir=[5]),
-    "sources are no JSON": lambda table: table.update(excluded={"SOURCES": "nojson"}),
+    "sources are not JSON": lambda table: table.update(excluded={"SOURCES": "nojson"}),
     "a variable that is shell": lambda table: table.update(
         excluded={"x; touch /OUTSIDE/evil": "1"}
     ),
-    "after what there is not": lambda table: table.update(after=["a:nothing"]),
+    "after a missing task": lambda table: table.update(after=["a:nothing"]),
     "after itself": lambda table: table.update(after=["a:make"]),
     "file without an id": lambda table: table.update(sources=[["x", 1, "2", ""]]),
     "file upwards": lambda table: table.update(sources=[["../x", MODE_FILE, "0" * 40, ""]]),
@@ -162,7 +162,7 @@ BAD: dict[str, Callable[[dict[str, Any]], object]] = {
 @pytest.mark.parametrize(
     "command", [("rerun", "a:make"), ("shell", "a:make", "--", "true"), ("reproduce", "a")]
 )
-def test_bad_definition_is_one_line_and_touches_nothing(
+def test_invalid_definition_is_one_error_and_writes_nothing(
     lab: Lab, tmp_path: Path, name: str, command: tuple[str, ...]
 ) -> None:
     lab.write()
@@ -189,7 +189,7 @@ def test_bad_definition_is_one_line_and_touches_nothing(
 @pytest.mark.parametrize(
     "command", [("shell", "a:make", "--", "true"), ("shell", "--before", "a:make", "--", "true")]
 )
-def test_link_in_a_recorded_tree_leads_nowhere(
+def test_link_in_a_recorded_tree_is_not_followed(
     lab: Lab, tmp_path: Path, name: str, command: tuple[str, ...]
 ) -> None:
     lab.write()
@@ -211,7 +211,7 @@ def test_link_in_a_recorded_tree_leads_nowhere(
 
 
 @NEEDS_BWRAP
-def test_record_can_not_switch_the_sandbox_off(lab: Lab, tmp_path: Path) -> None:
+def test_record_cannot_disable_the_sandbox(lab: Lab, tmp_path: Path) -> None:
     lab.write()
     lab.build()
     lab.edit_record("record", lambda text: text.replace(b"sandbox bwrap", b"sandbox none"))
@@ -233,7 +233,7 @@ LISTS = [
 
 
 @pytest.mark.parametrize(("path", "data", "command"), LISTS)
-def test_bad_list_of_a_build_is_no_bug_of_ours(
+def test_invalid_build_list_causes_no_traceback(
     lab: Lab, path: str, data: bytes, command: tuple[str, ...]
 ) -> None:
     lab.write()
@@ -245,14 +245,14 @@ def test_bad_list_of_a_build_is_no_bug_of_ours(
     assert "Traceback" not in done.stderr
 
 
-def test_tag_of_somebodys_own_is_passed_over(lab: Lab) -> None:
+def test_foreign_tag_is_ignored(lab: Lab) -> None:
     lab.write()
     lab.build()
     lab.git("tag", "release/v1/foo/bar", "builds")
     assert "a:make" in lab.prov("log").stdout
 
 
-# what is run aside never stands for what it is not
+# results of scratch runs do not replace recorded ones
 
 
 def test_environment_of_several_lines_is_one_value(lab: Lab) -> None:
@@ -262,50 +262,50 @@ def test_environment_of_several_lines_is_one_value(lab: Lab) -> None:
     lab.environment = {"ONE": "1\nTWO=2\x0cthree\u2028four\\n"}
     lab.build()
     assert lab.prov("rerun", "a:make").stdout == "1 task repeated: identical\n"
-    lab.prov("checkout", "a:make@output/img", "there")
-    assert (lab.root / "there/one").read_bytes().decode() == lab.environment["ONE"]
+    lab.prov("checkout", "a:make@output/img", "copy")
+    assert (lab.root / "copy/one").read_bytes().decode() == lab.environment["ONE"]
 
 
 BOTH = 'test "$(cat $1/img/x)" = 1 || test "$(cat $1/img/y)" = 1'
 
 
-def test_bisect_without_a_sandbox_wants_the_tools_of_then(lab: Lab, tmp_path: Path) -> None:
+def test_bisect_without_a_sandbox_requires_the_recorded_tools(lab: Lab, tmp_path: Path) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
 
-    def says(word: str) -> None:
-        (tools / "saying").write_text(f"#!/bin/sh\necho {word}\n")
-        (tools / "saying").chmod(0o755)
+    def write_tool(word: str) -> None:
+        (tools / "printer").write_text(f"#!/bin/sh\necho {word}\n")
+        (tools / "printer").chmod(0o755)
 
     lab.write(
-        script="saying > img/said", extra='hosttools = ["saying"]\n', settings='sandbox = "none"'
+        script="printer > img/word", extra='hosttools = ["printer"]\n', settings='sandbox = "none"'
     )
     lab.environment = {"PATH": f"{tools}:{os.environ['PATH']}"}
-    says("then")
+    write_tool("then")
     lab.build()
     lab.build(2, 2)
-    says("now")
+    write_tool("now")
     done = lab.prov("bisect", "start", "latest~1", "latest", "--", lab.command(BOTH), code=1)
     assert "differ from the recorded ones" in done.stderr
-    says("then")
+    write_tool("then")
     lab.prov("bisect", "continue")
     lab.build(2, 1)
-    lab.prov("checkout", "a:make@output/img", "there")
-    assert (lab.root / "there/said").read_text() == "then\n"
+    lab.prov("checkout", "a:make@output/img", "copy")
+    assert (lab.root / "copy/word").read_text() == "then\n"
 
 
-def test_command_that_always_says_the_same_is_told(lab: Lab) -> None:
+def test_command_with_a_constant_verdict_is_reported(lab: Lab) -> None:
     lab.write()
     lab.build()
     lab.build(2, 2)
     done = lab.prov("bisect", "start", "latest~1", "latest", "--", lab.command("exit 0"), code=1)
-    assert "is good, which was given as bad" in done.stderr
+    assert " as good, but it was given as bad" in done.stderr
     lab.prov("bisect", "reset")
     done = lab.prov("bisect", "start", "latest~1", "latest", "--", lab.command("exit 1"), code=1)
-    assert "is bad, which was given as good" in done.stderr
+    assert " as bad, but it was given as good" in done.stderr
 
 
-def test_newest_run_of_a_task_is_a_builds(lab: Lab) -> None:
+def test_newest_run_of_a_task_belongs_to_a_build(lab: Lab) -> None:
     lab.write()
     lab.build()
     lab.build(2, 2)
@@ -317,7 +317,7 @@ def test_newest_run_of_a_task_is_a_builds(lab: Lab) -> None:
     assert read_answer(lab.prov("show", "a:make", "--json").stdout)["run"]["tag"] == newest
 
 
-def test_same_short_content_is_no_copy(lab: Lab) -> None:
+def test_same_short_content_is_not_a_copy(lab: Lab) -> None:
     lab.write(
         script=(
             ": > first; : > img/stamp; echo ok > LICENSE; echo ok > img/status; echo ok >"

@@ -38,12 +38,12 @@ def test_label_is_set_moved_listed_and_removed(two: Project) -> None:
 @pytest.mark.parametrize(
     "name", ["latest", "builds", "a..b", ".a", "a.lock", "a.", "a b", "a/b", "-a", "a~1", "ä"]
 )
-def test_bad_label_is_refused_with_a_hint(two: Project, name: str) -> None:
+def test_invalid_label_is_rejected_with_a_hint(two: Project, name: str) -> None:
     assert f"invalid label {name!r} hint: " in two.refused("label", "--", name)
     assert two.ask("label") == ""
 
 
-def test_unknown_labels_and_builds_are_refused(two: Project) -> None:
+def test_unknown_labels_and_builds_are_rejected(two: Project) -> None:
     two.prov("label", "good")
     assert "no label is named god hint: did you mean good?" in two.refused(
         "label", "--remove", "god"

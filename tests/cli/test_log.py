@@ -9,7 +9,7 @@ from tests.cli.story import Project
 pytestmark = pytest.mark.process
 
 
-def test_log_has_the_newest_run_first_also_of_one_second(small: Project) -> None:
+def test_log_has_the_newest_run_first_even_within_a_second(small: Project) -> None:
     tasks = "".join(f"[tasks.t{n}]\nafter = ['t{n + 1}']\nscript = 'true'\n" for n in range(3, 9))
     small.task("true", more=f"after = ['t3']\n{tasks}[tasks.t9]\nscript = 'true'\n")
     small.prov("build", "a")
@@ -23,7 +23,7 @@ def test_log_has_the_newest_run_first_also_of_one_second(small: Project) -> None
     ]
 
 
-def test_each_run_is_printed_in_the_format_that_is_asked_for(two: Project) -> None:
+def test_each_run_is_printed_in_the_requested_format(two: Project) -> None:
     commits = two.ask("log", "a:go", "--format", "%(commit) %(task)").splitlines()
     assert commits == [f"{row['commit']} a:go" for row in two.json("log", "a:go")["runs"]]
     assert "unknown field %(nonsense)" in two.prov("log", "--format", "%(nonsense)", code=2).stderr

@@ -1,4 +1,4 @@
-"""Names of runs and builds in every command, and stock git beside it."""
+"""Names of runs and builds in every command and in stock git."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_unknown_name_has_a_hint(two: Project, arguments: tuple[str, ...], messa
     assert message in two.refused(*arguments)
 
 
-def test_ambiguous_id_of_a_build_is_refused_with_the_builds(two: Project) -> None:
+def test_ambiguous_id_of_a_build_is_rejected_with_the_builds(two: Project) -> None:
     text = two.git("cat-file", "commit", "builds")
     commits: dict[str, bytes] = {}
     for number in range(100_000):
@@ -73,7 +73,7 @@ def test_ambiguous_id_of_a_build_is_refused_with_the_builds(two: Project) -> Non
         if begin in commits:
             break
         commits[begin] = data
-    for each in (data, commits[begin]):
+    for commit in (data, commits[begin]):
         command = [
             "git",
             f"--git-dir={two.root}/.prov",
@@ -83,12 +83,12 @@ def test_ambiguous_id_of_a_build_is_refused_with_the_builds(two: Project) -> Non
             "commit",
             "--stdin",
         ]
-        subprocess.run(command, input=each, check=True, capture_output=True)
-    said = two.refused("diff", begin)
-    assert f"{begin} is ambiguous: 2 builds begin with it hint: use one of {begin}" in said
+        subprocess.run(command, input=commit, check=True, capture_output=True)
+    error = two.refused("diff", begin)
+    assert f"{begin} is ambiguous: 2 builds begin with it hint: use one of {begin}" in error
 
 
-def test_asking_changes_no_ref(two: Project) -> None:
+def test_queries_change_no_ref(two: Project) -> None:
     before = two.refs()
     tag = two.tag("a:go")
     for command in (
@@ -108,13 +108,13 @@ def test_asking_changes_no_ref(two: Project) -> None:
         ("reproduce", "a"),
         ("shell", "a:go", "--", "true"),
     ):
-        said = [two.ask(*command) for _ in range(2)]
-        assert said[0] == said[1]
+        first, second = (two.ask(*command) for _ in range(2))
+        assert first == second
         assert two.refs() == before, command
     assert two.leftovers() == []
 
 
-def test_stock_git_tells_the_same(two: Project) -> None:
+def test_stock_git_shows_the_same(two: Project) -> None:
     two.prov("label", "good", "latest~1")
     new = two.tag("a:go")
     [old] = [run["tag"] for run in two.json("log", "a:go")["runs"] if run["tag"] != new]
@@ -151,7 +151,7 @@ def test_git_bisect_finds_the_build_that_broke(small: Project, tmp_path: Path) -
     assert small.prov("build", "a").stdout.startswith("nothing to do")
 
 
-def test_worktree_of_git_holds_a_run_or_a_build(two: Project, tmp_path: Path) -> None:
+def test_git_worktree_checks_out_a_run_or_a_build(two: Project, tmp_path: Path) -> None:
     two.git("worktree", "add", "--quiet", "--detach", str(tmp_path / "run"), two.tag("a:go"))
     assert (tmp_path / "run/out/x").read_text() == "two\n"
     two.git("worktree", "add", "--quiet", "--detach", str(tmp_path / "build"), "builds")

@@ -1,4 +1,4 @@
-"""Files that the user names for an answer are written whole."""
+"""Output files are replaced in one step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_a_file_is_replaced(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["answer"]
 
 
-def test_of_a_link_the_file_that_it_leads_to_is_replaced(tmp_path: Path) -> None:
+def test_target_of_a_link_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"old")
     (tmp_path / "link").symlink_to("file")
     write_file(tmp_path / "link", b"new")

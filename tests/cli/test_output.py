@@ -1,4 +1,4 @@
-"""Standard output and error: closed, full, a reader that goes, and a terminal."""
+"""Standard output and error: closed, full, a closed pipe, and a terminal."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def test_closed_streams(small: Project, streams: str) -> None:
     assert (small.root / "got/out/file").read_text() == "one\n"
 
 
-def test_a_full_device(small: Project) -> None:
+def test_full_device(small: Project) -> None:
     small.task("echo one > out/file")
     assert in_shell(small, "$prov build a:go 2>/dev/full")[0] == 0
     for line in ("log", "show a:go", "--help", "plan a:go"):
-        code, told = in_shell(small, f"$prov {line} >/dev/full")
-        assert (code, told) == (1, "prov: standard output: No space left on device\n"), line
+        code, error = in_shell(small, f"$prov {line} >/dev/full")
+        assert (code, error) == (1, "prov: standard output: No space left on device\n"), line
 
 
-def test_a_reader_that_goes(small: Project) -> None:
+def test_closed_pipe(small: Project) -> None:
     small.task("\n".join(f"echo line {number}" for number in range(200)) + "\necho one > out/file")
     small.task("echo two > out/file", "b")
-    code, told = in_shell(small, "set -o pipefail; $prov build a:go b:go 2>&1 | true")
-    assert (code, told) == (0, "")
+    code, error = in_shell(small, "set -o pipefail; $prov build a:go b:go 2>&1 | true")
+    assert (code, error) == (0, "")
     assert "nothing to do" in small.ask("build", "a:go", "b:go")
     assert in_shell(small, "set -o pipefail; $prov show a:go | head -n 1 >/dev/null") == (0, "")
     assert (
@@ -57,7 +57,7 @@ def test_a_reader_that_goes(small: Project) -> None:
     assert small.ask("show", "a:b").endswith("    100000\n")
 
 
-def test_an_encoding_without_the_letters(small: Project) -> None:
+def test_encoding_that_lacks_the_characters(small: Project) -> None:
     for encoding in ("latin-1", "ascii"):
         small.environment["PYTHONIOENCODING"] = encoding
         assert "TARGET" in small.ask("build", "--help")
@@ -66,7 +66,7 @@ def test_an_encoding_without_the_letters(small: Project) -> None:
     assert "A na\\xefve \\u2026" in small.ask("diff", "a:b")
 
 
-def test_what_a_terminal_would_obey(small: Project) -> None:
+def test_escape_sequences_do_not_reach_a_terminal(small: Project) -> None:
     small.write("d/boo\x1b[31m\x1b]0;title\x07", "x")
     small.write("d/two\nlines", "x")
     small.write("d/\u202egpj.exe", "x")
@@ -87,7 +87,7 @@ def test_what_a_terminal_would_obey(small: Project) -> None:
 
 
 def on_terminal(project: Project, *arguments: str) -> bytes:
-    """Return what a command prints on a terminal."""
+    """Return the output of a command on a terminal."""
     return run_on_terminal(project, [PROV, *arguments])
 
 

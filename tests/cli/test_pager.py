@@ -1,4 +1,4 @@
-"""Long answers go through the pager that git would use."""
+"""Long answers are shown in the pager that git would use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.cli.story import PROV, Project
         ({}, "less"),
     ],
 )
-def test_the_pager_is_gits(
+def test_pager_is_chosen_as_by_git(
     environment: dict[str, str], command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
@@ -34,7 +34,7 @@ def test_the_pager_is_gits(
 
 
 def on_terminal(project: Project, *arguments: str, **environment: str) -> str:
-    """Run a command with standard output on a terminal; return what it prints there."""
+    """Return the standard output of a command on a terminal."""
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [PROV, *arguments],
@@ -84,5 +84,5 @@ def test_a_pipe_has_neither_pager_nor_colours(two: Project) -> None:
 
 
 @pytest.mark.process
-def test_a_pager_that_ends_early_is_no_error(two: Project) -> None:
+def test_pager_that_ends_early_is_not_an_error(two: Project) -> None:
     on_terminal(two, "show", "a:go", GIT_PAGER="true")

@@ -51,7 +51,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_without_a_terminal_a_long_activity_has_a_line_now_and_then(
+def test_long_activity_has_periodic_lines_without_a_terminal(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with shown_progress():

@@ -18,8 +18,10 @@ def test_results_are_fetched_once(two: Project) -> None:
     two.prov("init")
     two.prov("remote", "add", "team", "cache")
     assert two.ask("pull").startswith("1 result fetched, ")
-    assert two.ask("pull") == "0 results fetched, 0 B; 1 were here\n"
+    assert two.ask("pull") == "0 results fetched, 0 B; 1 already here\n"
 
 
-def test_without_a_remote_there_is_a_hint(two: Project) -> None:
-    assert two.refused("pull") == "prov: there is no remote hint: `prov remote add NAME URL`"
+def test_missing_remote_has_a_hint(two: Project) -> None:
+    assert two.refused("pull") == (
+        "prov: no remotes hint: run `prov remote add NAME URL` to add one"
+    )

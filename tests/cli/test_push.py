@@ -19,11 +19,11 @@ def test_results_are_published_once(two: Project) -> None:
 def test_without_results_there_is_nothing_to_share(small: Project) -> None:
     small.prov("init")
     small.prov("remote", "add", "team", "cache")
-    said = "nothing to share: no successful task is recorded\n"
-    assert small.ask("push", "--all") == said
+    answer = "nothing to share: no successful task is recorded\n"
+    assert small.ask("push", "--all") == answer
 
 
-def test_without_a_remote_there_is_a_hint(two: Project) -> None:
+def test_missing_remote_has_a_hint(two: Project) -> None:
     assert two.refused("push") == (
         "prov: no remote to push to hint: run `prov remote add NAME URL --push` to add one"
     )

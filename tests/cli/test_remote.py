@@ -32,7 +32,7 @@ def test_a_remote_is_added_listed_and_removed(small: Project) -> None:
     assert small.ask("remote", "list") == ""
 
 
-def test_a_folder_with_other_files_is_refused(small: Project) -> None:
+def test_folder_with_other_files_is_rejected(small: Project) -> None:
     small.write("mine/text", "x")
     assert small.refused("remote", "add", "team", "mine") == (
         f"prov: {small.root}/mine is neither empty nor a git repository hint: name an empty folder"

@@ -1,4 +1,4 @@
-"""What is printed of tasks that ran again."""
+"""The printed results of repeated tasks."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ DIFFERENT = Rerun(
 
 
 def lines(capsys: pytest.CaptureFixture[str], *repetitions: Rerun) -> list[str]:
-    """Return what is printed of repetitions that are not all the same."""
+    """Return the printed lines of repetitions of which at least one differs."""
     with pytest.raises(typer.Exit) as exit:
         print_repetitions(repetitions, json=False)
     assert exit.value.exit_code == 1
     return capsys.readouterr().out.splitlines()
 
 
-def test_the_same_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_identical_tasks_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     print_repetitions([SAME, SAME], json=False)
     assert capsys.readouterr().out == "2 tasks repeated: identical\n"
 
@@ -47,7 +47,7 @@ def test_a_failure_has_the_end_of_its_log(capsys: pytest.CaptureFixture[str]) ->
     assert printed[-1] == "2 tasks repeated: different: b:go"
 
 
-def test_of_many_differences_the_first_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_the_first_differences_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     printed = lines(capsys, DIFFERENT)
     assert printed[0] == "c:go: output differs:"
     assert printed[SHOWN + 1] == "  and 2 more"

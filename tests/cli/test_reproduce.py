@@ -12,7 +12,7 @@ from tests.cli.story import Project, in_order
 pytestmark = pytest.mark.process
 
 
-def test_what_holds_the_time_is_named_with_its_file_and_the_rest_is_the_same(
+def test_output_with_the_time_differs_and_the_others_are_identical(
     scene: Project,
 ) -> None:
     scene.append("recipes/greet/greet.toml", CLOCK)
@@ -38,7 +38,7 @@ def test_what_holds_the_time_is_named_with_its_file_and_the_rest_is_the_same(
         "greet:compile": True,
         "greet:install": False,
     }
-    assert [each["path"] for each in rows[-1]["output_differences"]] == [
+    assert [row["path"] for row in rows[-1]["output_differences"]] == [
         "image/usr/include/greet_when.h"
     ]
     in_order(
@@ -51,7 +51,7 @@ def test_what_holds_the_time_is_named_with_its_file_and_the_rest_is_the_same(
     assert scene.refs() == before
 
 
-def test_file_is_followed_to_the_task_that_made_it_another(small: Project) -> None:
+def test_differing_file_is_traced_to_the_task_that_wrote_it(small: Project) -> None:
     tasks = "[tasks.make]\nscript = 'date +%s%N > when; touch what'\n"
     small.task("cp what out/", more=f"after = ['make']\n{tasks}")
     small.append(
@@ -61,27 +61,27 @@ def test_file_is_followed_to_the_task_that_made_it_another(small: Project) -> No
     small.prov("build", "a", "a:use")
     rows = {row["task"]: row for row in small.json("reproduce", "a", code=1)["tasks"]}
     assert {
-        task: [each["path"] for each in row["output_differences"]] for task, row in rows.items()
+        task: [file["path"] for file in row["output_differences"]] for task, row in rows.items()
     } == {
         "a:make": [],
         "a:go": [],
         "a:use": ["out/when"],
     }
-    # one that gives nothing to others is looked at where it worked, one that gives the same is not
+    # the WORKDIR is compared only for tasks without an output
     assert [
-        [each["path"] for each in rows[task]["workdir_differences"]] for task in ("a:make", "a:go")
+        [file["path"] for file in rows[task]["workdir_differences"]] for task in ("a:make", "a:go")
     ] == [
         ["when"],
         [],
     ]
 
 
-def test_everything_in_the_demo_is_the_same_again(scene: Project) -> None:
+def test_demo_is_reproducible(scene: Project) -> None:
     for recipe in ("words", "embed-native", "hello", "demo-image"):
         assert scene.ask("reproduce", recipe).endswith("repeated: identical\n")
 
 
-def test_place_in_an_output_is_no_difference_in_another_directory(small: Project) -> None:
+def test_build_path_in_an_output_is_not_a_difference(small: Project) -> None:
     small.task("echo $PWD > out/place", "place")
     small.task("echo $PN > out/name", "same")
     small.prov("build", "place", "same")
@@ -91,7 +91,7 @@ def test_place_in_an_output_is_no_difference_in_another_directory(small: Project
     assert small.leftovers() == []
 
 
-def test_name_of_the_place_in_an_output_is_a_difference(small: Project) -> None:
+def test_directory_name_in_an_output_is_a_difference(small: Project) -> None:
     small.task(
         'cd ..; echo "${PWD##*/}" > "$WORKDIR/out/name"; cd "$WORKDIR"; echo "${PWD##*/}" >>'
         " out/name",
@@ -129,5 +129,5 @@ def test_a_task_with_two_outputs_is_listed(small: Project) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("reproduce",), ("reproduce", "a", "--recorded")])
-def test_either_tasks_or_records_are_asked_for(small: Project, arguments: tuple[str, ...]) -> None:
+def test_either_a_task_or_recorded_is_required(small: Project, arguments: tuple[str, ...]) -> None:
     assert "pass either RECIPE[:TASK] or --recorded" in small.prov(*arguments, code=2).stderr

@@ -9,7 +9,7 @@ from tests.cli.story import Project
 pytestmark = pytest.mark.process
 
 
-def test_runs_builds_and_outputs_have_ids_that_git_knows(two: Project) -> None:
+def test_runs_builds_and_outputs_have_git_ids(two: Project) -> None:
     two.prov("label", "good", "latest~1")
     run = two.ask("rev-parse", "a:go").strip()
     tag = two.ask("rev-parse", "--tag", "a:go").strip()
@@ -50,5 +50,5 @@ def test_an_earlier_run_has_a_relative_name(two: Project) -> None:
         ("nothing", "'nothing' not found in the store"),
     ],
 )
-def test_an_unknown_name_is_refused(two: Project, name: str, message: str) -> None:
+def test_unknown_name_is_rejected(two: Project, name: str, message: str) -> None:
     assert message in two.refused("rev-parse", name)

@@ -18,7 +18,7 @@ from prov_cli.scratch import is_on_host
         ("auto", "none", True),
     ],
 )
-def test_the_user_or_the_project_decides(
+def test_user_or_project_disables_the_sandbox(
     option: str,
     setting: str,
     expected: bool,

@@ -1,4 +1,4 @@
-"""Which remotes and which results commands that share work on."""
+"""The remotes and results that sharing commands use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prov.store.repository import Store
 
 
 def store_with(folder: Path, **remotes: bool) -> Store:
-    """Return a store with remotes: name -> whether builds publish there."""
+    """Return a store with these remotes; the values state whether builds publish to them."""
     store = Store.create(folder / "store")
     for name, push in remotes.items():
         write_remote(store, make_remote(name, f"file://{folder}/{name}", folder, push=push))
@@ -24,7 +24,7 @@ def names(store: Store, chosen: list[str] | None = None, *, to_push: bool = Fals
     return [remote.name for remote in selected_remotes(store, chosen, to_push=to_push)]
 
 
-def test_all_remotes_or_those_that_are_named(tmp_path: Path) -> None:
+def test_default_remotes_are_all_unless_named(tmp_path: Path) -> None:
     store = store_with(tmp_path, one=False, two=False)
     assert sorted(names(store)) == ["one", "two"]
     assert names(store, ["two"]) == ["two"]
@@ -39,10 +39,10 @@ def test_results_are_pushed_where_builds_publish_or_to_the_only_remote(tmp_path:
         names(store_with(tmp_path / "c", one=False, two=False), to_push=True)
 
 
-def test_without_a_remote_there_is_a_hint(tmp_path: Path) -> None:
-    with pytest.raises(ProvError, match="there is no remote") as caught:
+def test_missing_remote_has_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(ProvError, match="no remotes") as caught:
         names(store_with(tmp_path))
-    assert caught.value.hint == "`prov remote add NAME URL`"
+    assert caught.value.hint == "run `prov remote add NAME URL` to add one"
 
 
 def test_a_signing_key_is_a_file_or_gnupgs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,6 +61,6 @@ def test_nothing_recorded_is_not_an_error(
     assert "nothing to share: no successful task is recorded" in capsys.readouterr().out
 
 
-def test_results_that_are_withheld_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_withheld_results_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     print_withheld({"a:go": "it is stale"})
     assert capsys.readouterr().err.startswith("note: not shared: ")

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.cli.put_back import break_it
+from tests.cli.broken import break_it
 from tests.cli.story import PROV, Project
 from tests.cli.test_build import needs_bubblewrap
 
@@ -26,13 +26,13 @@ def test_shell_is_in_the_workdir_after_the_task_or_before_it(scene: Project) -> 
     ]
 
 
-def test_shell_passes_the_exit_status_on(scene: Project) -> None:
+def test_shell_returns_the_exit_status(scene: Project) -> None:
     for code in (0, 7, 130):
         scene.prov("shell", "hello:compile", "--", "sh", "-c", f"exit {code}", code=code)
     scene.prov("shell", "hello:compile", "--", "sh", "-c", "kill -9 $$", code=137)
 
 
-def test_shell_has_the_environment_that_the_task_had(scene: Project) -> None:
+def test_shell_has_the_environment_of_the_task(scene: Project) -> None:
     scene.environment.update(CFLAGS="-Ocallers", SECRET="x")
     recorded = dict(
         line.split("=", 1)
@@ -42,27 +42,27 @@ def test_shell_has_the_environment_that_the_task_had(scene: Project) -> None:
         line.split("=", 1) for line in scene.ask("shell", "hello:compile", "--", "env").splitlines()
     )
     assert "SECRET" not in seen
-    del recorded["MAKEFLAGS"]  # its jobserver is gone
+    del recorded["MAKEFLAGS"]  # its jobserver no longer exists
     assert {name: seen[name] for name in recorded} == recorded
     assert set(seen) - set(recorded) <= {"PS1", "PWD", "SHLVL", "TERM", "_", "OLDPWD"}
 
 
 @needs_bubblewrap
-def test_shell_is_at_the_path_that_the_task_had_and_only_sees_what_it_saw(
+def test_shell_in_a_sandbox_has_the_paths_and_files_of_the_task(
     scene: Project,
 ) -> None:
     assert scene.ask("shell", "hello:compile", "--", "pwd") == "/build/work/x86_64/hello/unpack\n"
     scene.prov("shell", "hello:compile", "--", "sh", "-c", f"test ! -e {scene.root}")
 
 
-def test_what_is_done_in_the_shell_is_gone_and_not_in_the_build(scene: Project) -> None:
+def test_changes_in_the_shell_are_discarded(scene: Project) -> None:
     scene.prov("shell", "hello:compile", "--", "sh", "-c", "rm -r hello; echo x > new")
     assert (scene.root / "build/work/x86_64/hello/unpack/hello/hello.o").exists()
     assert "new" not in scene.ask("shell", "hello:compile", "--", "ls").split()
     assert scene.ask("build", "demo-image").startswith("nothing to do")
 
 
-def test_failed_task_is_put_back_with_what_broke_it_and_its_log(scene: Project) -> None:
+def test_failed_task_is_restored_with_its_sources_and_log(scene: Project) -> None:
     break_it(scene)
     assert "return zero;" in scene.ask("shell", "hello:compile", "--", "cat", "hello/hello.c")
     assert "'zero' undeclared" in scene.ask(
@@ -70,16 +70,14 @@ def test_failed_task_is_put_back_with_what_broke_it_and_its_log(scene: Project) 
     )
     done = scene.prov("shell", "hello:compile", "--", "make", "-C", "hello", code=2)
     assert "'zero' undeclared" in done.stderr
-    mended = (
+    fix = (
         "sed s/zero/0/ hello/hello.c > x; mv x hello/hello.c; make -C hello; hello/hello x; ls"
         " hello"
     )
-    assert (
-        "hello.o" in scene.ask("shell", "hello:compile", "--", "sh", "-c", mended, code=0).split()
-    )
+    assert "hello.o" in scene.ask("shell", "hello:compile", "--", "sh", "-c", fix, code=0).split()
 
 
-def test_old_build_is_put_back_when_recipe_and_workdir_are_gone(scene: Project) -> None:
+def test_old_build_is_restored_without_its_recipe_and_workdir(scene: Project) -> None:
     scene.edit("recipes/hello/hello/hello.c", "return 0;", "return (0);")
     scene.prov("build", "demo-image")
     scene.edit("recipes/hello/hello/hello.c", "return (0);", "return 1 - 1;")
@@ -95,23 +93,22 @@ def test_old_build_is_put_back_when_recipe_and_workdir_are_gone(scene: Project) 
     assert not (scene.root / "build/work").exists()
 
 
-def test_shell_without_a_sandbox_tells_which_path_is_another(scene: Project) -> None:
+def test_shell_without_a_sandbox_reports_the_changed_path(scene: Project) -> None:
     done = scene.prov(
         "shell", "hello:compile", "--sandbox", "none", "--", "sh", "-c", "pwd; echo $RECIPE_SYSROOT"
     )
-    here, sysroot = done.stdout.split()
-    assert here.startswith(f"{scene.root}/.prov/prov/aside/")
-    assert sysroot == f"{here}/recipe-sysroot"
-    told = " ".join(done.stderr.split())
+    workdir, sysroot = done.stdout.split()
+    assert workdir.startswith(f"{scene.root}/.prov/prov/aside/")
+    assert sysroot == f"{workdir}/recipe-sysroot"
+    notes = " ".join(done.stderr.split())
     assert (
-        f"the WORKDIR is {here}: tools may still hold /build/work/x86_64/hello/unpack, its path"
-        " then" in told
+        f"the WORKDIR is {workdir} without bubblewrap; tools may embed its recorded path" in notes
     )
     make = "rm hello/hello.o; make -C hello"
     scene.prov("shell", "hello:compile", "--sandbox", "none", "--", "sh", "-c", make)
 
 
-def test_caller_is_not_asked_for_a_project(small: Project) -> None:
+def test_shell_and_rerun_need_no_project(small: Project) -> None:
     small.task("echo $PN > out/x")
     small.prov("build", "a")
     (small.root / "prov.toml").unlink()
@@ -124,18 +121,16 @@ def test_caller_is_not_asked_for_a_project(small: Project) -> None:
 @pytest.mark.parametrize(
     "command", [("rerun", "a:go"), ("shell", "a:go", "--", "true"), ("reproduce", "a")]
 )
-def test_record_does_not_decide_that_there_is_no_sandbox(
-    small: Project, command: tuple[str, ...]
-) -> None:
+def test_record_cannot_disable_the_sandbox(small: Project, command: tuple[str, ...]) -> None:
     small.task("echo $PN > out/x")
     small.prov("build", "a")
     (small.root / "prov.toml").unlink()
-    said = small.prov(*command, code=1).stderr
-    assert "a:go was recorded without a sandbox" in said
-    assert "--sandbox none" in said
+    error = small.prov(*command, code=1).stderr
+    assert "a:go was recorded without a sandbox" in error
+    assert "--sandbox none" in error
 
 
-def test_shell_without_a_command_is_interactive_and_says_whose_it_is(scene: Project) -> None:
+def test_shell_without_a_command_is_interactive_and_names_its_run(scene: Project) -> None:
     done = scene.prov("shell", "hello:compile", typed="pwd; ls hello/hello.o\nexit 5\n", code=5)
     assert "/build/work/x86_64/hello/unpack\nhello/hello.o\n" in done.stdout
     assert (
@@ -145,7 +140,7 @@ def test_shell_without_a_command_is_interactive_and_says_whose_it_is(scene: Proj
     assert "hello:compile$ " in done.stderr
 
 
-def test_unknown_command_and_dead_shell_leave_nothing(scene: Project) -> None:
+def test_unknown_command_and_killed_shell_leave_nothing(scene: Project) -> None:
     for sandbox in ("auto", "none"):
         assert (
             "nosuch"
@@ -160,4 +155,4 @@ def test_unknown_command_and_dead_shell_leave_nothing(scene: Project) -> None:
     ) as process:
         assert process.stdout and process.stdout.readline() == b"here\n"
         process.kill()
-    scene.prov("shell", "hello:compile", "--", "true")  # who comes next tidies up
+    scene.prov("shell", "hello:compile", "--", "true")  # the next command deletes leftovers

@@ -1,6 +1,4 @@
-"""`prov shell` on a terminal: what runs in the sandbox gets one of its own, and the user's is as it
-was.
-"""
+"""`prov shell` on a terminal: the command gets its own, and the user's is restored."""
 
 from __future__ import annotations
 
@@ -54,7 +52,7 @@ def shell(story: Project, *command: str, stdin: int | None = None) -> Terminal:
     return Terminal(words, story.root, story.environment, stdin=stdin)
 
 
-def test_a_command_can_not_push_characters_into_the_users_terminal(story: Project) -> None:
+def test_command_cannot_push_characters_into_the_users_terminal(story: Project) -> None:
     with shell(story, "python3", "-c", PUSH + DEVICE) as terminal:
         users = os.fstat(terminal.slave).st_rdev
         assert terminal.ended() == 0, terminal.screen
@@ -65,13 +63,13 @@ def test_a_command_can_not_push_characters_into_the_users_terminal(story: Projec
 
 
 @pytest.mark.parametrize("stdin", ["/dev/null", "pipe"])
-def test_nor_without_a_terminal_on_its_input(story: Project, stdin: str) -> None:
+def test_command_without_terminal_input_cannot_push_characters(story: Project, stdin: str) -> None:
     if story.environment["SANDBOX"] == "none" and os.geteuid() == 0:
         pytest.skip("root may push characters into any terminal")
     reader, writer = os.pipe()
     with open(os.devnull) as nothing:
-        given = nothing.fileno() if stdin == "/dev/null" else reader
-        with shell(story, "python3", "-c", PUSH, stdin=given) as terminal:
+        source = nothing.fileno() if stdin == "/dev/null" else reader
+        with shell(story, "python3", "-c", PUSH, stdin=source) as terminal:
             assert terminal.ended() == 0
             assert terminal.input() == b""
     os.close(reader)
@@ -137,7 +135,7 @@ def test_the_terminal_is_restored_when_the_command_is_killed(story: Project) -> 
         assert terminal.is_restored()
 
 
-def test_input_from_a_pipe_is_the_commands(story: Project) -> None:
+def test_command_reads_input_from_a_pipe(story: Project) -> None:
     done = story.prov("shell", "a:go", "--", "cat", typed="from a pipe")
     assert done.stdout == "from a pipe"
     done = story.prov("shell", "a:go", typed="echo $((3 + 4))\nexit 3\n", code=3)

@@ -14,7 +14,7 @@ from tests.schema.check import read_answer
     ("name", "head"),
     [("hello", "hello:configure,compile,install"), ("hello:compile", "hello:compile")],
 )
-def test_sysroot_lists_packages_below_what_brought_them(hello: Path, name: str, head: str) -> None:
+def test_packages_are_listed_below_their_dependents(hello: Path, name: str, head: str) -> None:
     assert run("sysroot", name, cwd=hello).stdout.splitlines() == [
         head,
         "  recipe-sysroot",
@@ -25,7 +25,7 @@ def test_sysroot_lists_packages_below_what_brought_them(hello: Path, name: str, 
     ]
 
 
-def test_sysroot_tree_tells_sizes(hello: Path) -> None:
+def test_sysroot_tree_shows_sizes(hello: Path) -> None:
     lines = run("sysroot", "hello:compile", "--tree", cwd=hello).stdout.splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in lines if "populate_sysroot" in line}
     assert list(rows) == HELLO
@@ -35,9 +35,9 @@ def test_sysroot_tree_tells_sizes(hello: Path) -> None:
 
 
 def test_sysroot_json_has_a_schema_chains_and_sizes(hello: Path, tmp_path: Path) -> None:
-    told = read_answer(run("sysroot", "hello", "--json", cwd=hello).stdout)
-    assert (told["schema"], told["kind"]) == (1, "sysroot")
-    [group] = told["sysroots"]
+    answer = read_answer(run("sysroot", "hello", "--json", cwd=hello).stdout)
+    assert (answer["schema"], answer["kind"]) == (1, "sysroot")
+    [group] = answer["sysroots"]
     tasks = [f"hello:{task}" for task in ("configure", "compile", "install")]
     assert (group["recipe"], group["tasks"]) == ("hello", tasks)
     assert [row["package"] for row in group["packages"]] == HELLO
@@ -55,14 +55,14 @@ def test_sysroot_json_has_a_schema_chains_and_sizes(hello: Path, tmp_path: Path)
     )
 
 
-def test_sysroot_of_a_task_that_has_none_says_so(hello: Path) -> None:
+def test_task_without_packages_is_listed(hello: Path) -> None:
     assert run("sysroot", "hello:unpack", cwd=hello).stdout.splitlines() == [
         "hello:unpack",
         "  nothing",
     ]
 
 
-def test_sysroot_tells_what_is_not_built(outputs: Path) -> None:
+def test_packages_that_are_not_built_are_marked(outputs: Path) -> None:
     lines = run("sysroot", "user:compile", "--tree", cwd=outputs).stdout.splitlines()
     assert [line.split()[1:3] for line in lines[2:]] == [["3", "files"], ["not", "built"]]
     rows = read_answer(run("sysroot", "user:compile", "--json", cwd=outputs).stdout)["sysroots"][0][
@@ -107,15 +107,15 @@ CHAINS = {
 
 
 @pytest.mark.parametrize(("path", "expected", "package"), WHYS)
-def test_sysroot_why_tells_the_package_and_the_chain(
+def test_sysroot_why_shows_the_package_and_the_chain(
     hello: Path, path: str, expected: str, package: str
 ) -> None:
     first, *chain = run("sysroot", "hello", "--why", path, cwd=hello).stdout.splitlines()
     assert first.endswith(f"  {expected}")
     assert [line.strip() for line in chain] == CHAINS[package]
-    told = read_answer(run("sysroot", "hello:compile", "--why", path, "--json", cwd=hello).stdout)
-    assert (told["schema"], told["kind"]) == (1, "sysroot-why")
-    [row] = told["packages"]
+    answer = read_answer(run("sysroot", "hello:compile", "--why", path, "--json", cwd=hello).stdout)
+    assert (answer["schema"], answer["kind"]) == (1, "sysroot-why")
+    [row] = answer["packages"]
     assert (row["package"], row["kind"], row["chain"]) == (
         package,
         expected.split()[0],
@@ -123,7 +123,7 @@ def test_sysroot_why_tells_the_package_and_the_chain(
     )
 
 
-def test_sysroot_why_of_a_folder_names_all_that_have_it(hello: Path) -> None:
+def test_sysroot_why_of_a_folder_names_all_its_packages(hello: Path) -> None:
     lines = run("sysroot", "hello", "--why", "usr/include", cwd=hello).stdout.splitlines()
     heads = [line for line in lines if not line.startswith("  ")]
     assert heads == [f"usr/include  folder of {name} in recipe-sysroot" for name in HELLO[:2]]
@@ -147,7 +147,7 @@ def test_sysroot_why_of_a_folder_names_all_that_have_it(hello: Path) -> None:
         ),
     ],
 )
-def test_sysroot_of_what_is_unknown_has_a_hint(
+def test_unknown_name_has_a_hint(
     hello: Path, arguments: list[str], message: str, hint: str
 ) -> None:
     done = run("sysroot", *arguments, cwd=hello, code=1)

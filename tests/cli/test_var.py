@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.cli.projects import Prov, write
 
 
-def test_var_tells_where_a_value_came_from(prov: Prov, tmp_path: Path) -> None:
+def test_var_shows_where_a_value_is_set(prov: Prov, tmp_path: Path) -> None:
     write(tmp_path, "version = '1'\n[variables]\nCFLAGS = '-O1'\n")
     settings = (tmp_path / "prov.toml").read_text()
     (tmp_path / "prov.toml").write_text(settings + 'CFLAGS = "-O0"\n')

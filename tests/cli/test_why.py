@@ -33,24 +33,24 @@ def test_task_is_compared_with_a_label_a_tag_or_another_store(two: Project, tmp_
         in_order(text, "-echo elsewhere > out/x", "+echo two > out/x")
         assert f"of {against}:" in text
     [cause] = two.json("why", "a:go", "--against", str(other.root))["causes"]
-    assert [(each["kind"], each["name"]) for each in cause["changes"]] == [("script", "")]
+    assert [(change["kind"], change["name"]) for change in cause["changes"]] == [("script", "")]
 
 
-def test_task_is_compared_with_a_run_s_tag(two: Project) -> None:
+def test_task_is_compared_with_a_tag(two: Project) -> None:
     tags = [run["tag"] for run in two.json("log", "a:go")["runs"]]
     for against in tags:
         changed = "-echo one > out/x" in two.ask("why", "a:go", "--against", against)
         assert changed == ("one" in two.git("show", f"{against}:out/x"))
 
 
-def test_same_inputs_are_no_cause(two: Project) -> None:
+def test_identical_inputs_are_not_a_cause(two: Project) -> None:
     for against in ("latest", two.tag("a:go"), str(two.root)):
         answer = two.json("why", "a:go", "--against", against)
         assert answer["causes"] == []
         assert "inputs unchanged since " in two.ask("why", "a:go", "--against", against)
 
 
-def test_another_output_for_the_same_inputs_is_told_of_the_task_itself(small: Project) -> None:
+def test_different_output_from_identical_inputs_is_named(small: Project) -> None:
     small.task("date +%s%N > out/x")
     small.prov("build", "a")
     small.prov("build", "-f", "a:go", "a")
@@ -64,21 +64,24 @@ def test_another_output_for_the_same_inputs_is_told_of_the_task_itself(small: Pr
     )
 
 
-def test_why_of_a_task_that_failed(small: Project) -> None:
+def test_failed_task_would_run_again(small: Project) -> None:
     small.task("echo 1 > out/x")
     small.prov("build", "a:go")
     small.edit("recipes/a.toml", "echo 1", "exit 3; echo 1")
     small.prov("build", "a:go", code=1)
-    told = small.ask("why", "a:go")
-    assert told.startswith("a:go would run: it failed in build ") and "with the same inputs" in told
+    answer = small.ask("why", "a:go")
+    assert (
+        answer.startswith("a:go would run: it failed in build ")
+        and "with the same inputs" in answer
+    )
     assert "failed in build" in small.ask("why", "latest/a:go")
     small.edit("recipes/a.toml", "exit 3", "exit 4")
-    told = small.ask("why", "a:go")
-    assert "would run: changed: script" in told and "+exit 4; echo 1 > out/x" in told
+    answer = small.ask("why", "a:go")
+    assert "would run: changed: script" in answer and "+exit 4; echo 1 > out/x" in answer
 
 
-def test_why_of_what_runs_for_its_workdir(chain: Project) -> None:
-    for tag in chain.git("tag").split():  # as a collection does it for runs that nothing else holds
+def test_task_runs_to_restore_a_collected_workdir(chain: Project) -> None:
+    for tag in chain.git("tag").split():  # as gc does for runs that no other ref holds
         chain.git("update-ref", f"refs/prov/record/{tag}", f"{tag}^2")
         chain.git("update-ref", "-d", f"refs/tags/{tag}")
     chain.edit("recipes/x.toml", "cat src", "cat  src")
@@ -87,18 +90,20 @@ def test_why_of_what_runs_for_its_workdir(chain: Project) -> None:
         "why", "x:patch"
     )
     chain.prov("build", "x:go")
-    told = chain.ask("why", "latest/x:patch")
+    answer = chain.ask("why", "latest/x:patch")
     assert (
-        "ran in build" in told
-        and "with the inputs of build" in told
-        and "its WORKDIR was collected" in told
+        "ran in build" in answer
+        and "with the inputs of build" in answer
+        and "its WORKDIR was collected" in answer
     )
 
 
-def test_why_of_what_was_forced(chain: Project) -> None:
+def test_forced_task_is_named(chain: Project) -> None:
     chain.prov("build", "--force", "x:go", "x:go")
-    told = chain.ask("why", "latest/x:go")
-    assert "with the inputs of build" in told and told.rstrip().splitlines()[0].endswith(": forced")
+    answer = chain.ask("why", "latest/x:go")
+    assert "with the inputs of build" in answer and answer.rstrip().splitlines()[0].endswith(
+        ": forced"
+    )
 
 
 PATCH = """\
@@ -127,9 +132,9 @@ def test_flag_in_a_class_is_named_before_anything_is_built(story: Project) -> No
     )
     assert text.count("variable CFLAGS") == 1
     assert "also in hello:install, words:install, greet:compile and 5 more" in text
-    found = causes(story.json("why", "demo-image:image"))
-    assert {(kind, name) for _, kind, name in found} == {("variable", "CFLAGS")}
-    assert {key.partition(":")[0] for key, _, _ in found} == {"words", "greet", "hello"}
+    changes = causes(story.json("why", "demo-image:image"))
+    assert {(kind, name) for _, kind, name in changes} == {("variable", "CFLAGS")}
+    assert {key.partition(":")[0] for key, _, _ in changes} == {"words", "greet", "hello"}
 
 
 def test_added_patch_is_named_and_shown(story: Project) -> None:
@@ -166,14 +171,14 @@ def test_replaced_host_tool_is_the_first_cause_and_its_file_is_named(
     )
     story.prov("build", "--sandbox", "none", "demo-image")
     answer = story.json("diff", "latest")
-    assert [(each["kind"], each["name"]) for each in answer["causes"]] == [("host tools", "")]
+    assert [(cause["kind"], cause["name"]) for cause in answer["causes"]] == [("host tools", "")]
     assert file in answer["causes"][0]["diff"]
     assert "words:compile" in answer["causes"][0]["tasks"]
     assert causes(story.json("why", "words:compile"))[0] == ("words:compile", "host tools", "")
     in_order(story.ask("diff", "latest"), "root causes:", "host tools", file)
 
 
-def test_bumped_dependency_tells_both_versions_and_the_way_to_it(story: Project) -> None:
+def test_updated_dependency_is_shown_with_both_versions_and_the_chain(story: Project) -> None:
     story.edit("recipes/words/words.toml", 'version = "1.0"', 'version = "1.1"')
     story.edit("recipes/words/words/words.c", '"hi"', '"hey"')
     text = story.ask("why", "hello:compile")
@@ -197,18 +202,18 @@ def test_bumped_dependency_tells_both_versions_and_the_way_to_it(story: Project)
     assert (cause["chain"][0], cause["chain"][-1]) == ("words:fetch", "greet:compile")
 
 
-def test_removed_dependency_is_told_as_one(story: Project) -> None:
+def test_removed_dependency_is_a_cause(story: Project) -> None:
     story.edit("recipes/hello/hello.toml", 'depends_native = ["embed"]\n', "")
     story.edit(
         "recipes/hello/hello/Makefile",
         "embed usage < usage.txt > $@",
         "echo 'const char usage[] = \"\";' > $@",
     )
-    gone = "dependency needs embed-native:populate_sysroot removed"
+    removal = "dependency needs embed-native:populate_sysroot removed"
     in_order(
         story.ask("why", "hello:compile"),
         "hello:compile",
-        gone,
+        removal,
         "hello:fetch",
         "source hello",
         "M Makefile",
@@ -225,17 +230,16 @@ def test_removed_dependency_is_told_as_one(story: Project) -> None:
         story.ask("diff", "latest"),
         "removed recipes: embed-native",
         "root causes:",
-        gone,
+        removal,
     )
     assert ("hello:compile", "dependency", "needs embed-native:populate_sysroot") in causes(
         story.json("why", "hello:compile")
     )
 
 
-def test_changed_header_is_why_those_that_only_see_it_ran(story: Project) -> None:
+def test_changed_header_is_a_cause_for_its_users(story: Project) -> None:
     story.edit("recipes/greet/greet/greet.h", "unsigned how);", "unsigned how); /* 0 and up */")
-    said = story.prov("build", "demo-image").stderr
-    assert "hello:compile ran" in said
+    assert "hello:compile ran" in story.prov("build", "demo-image").stderr
     changed = (
         "greet:fetch",
         "source greet",
@@ -248,7 +252,7 @@ def test_changed_header_is_why_those_that_only_see_it_ran(story: Project) -> Non
     assert grouped(story.json("diff", "latest")) == {("source", "greet"): ["greet:fetch"]}
 
 
-def test_failed_compile_is_told_with_the_line_that_broke_it(story: Project) -> None:
+def test_failed_compile_is_shown_with_the_changed_line(story: Project) -> None:
     story.edit("recipes/hello/hello/hello.c", "return 0;", "return zero;")
     story.prov("build", "demo-image", code=1)
     broken = ("hello:fetch", "source hello", "M hello.c", "-\treturn 0;", "+\treturn zero;")
@@ -265,16 +269,16 @@ def test_failed_compile_is_told_with_the_line_that_broke_it(story: Project) -> N
         "failed: hello:compile",
     )
     answer = story.json("diff", "latest")
-    assert [each["task"] for each in answer["tasks"] if each["failed"]] == ["hello:compile"]
+    assert [task["task"] for task in answer["tasks"] if task["failed"]] == ["hello:compile"]
     assert grouped(answer) == {("source", "hello"): ["hello:fetch"]}
     assert answer["recipes"] == {
         "versions": {},
         "added": [],
         "removed": [],
-    }  # the image was not come to
+    }  # the image was not built
 
 
-def test_mended_compile_is_told_against_the_one_that_failed(story: Project) -> None:
+def test_fixed_compile_is_compared_with_the_failed_one(story: Project) -> None:
     story.edit("recipes/hello/hello/hello.c", "return 0;", "return zero;")
     story.prov("build", "demo-image", code=1)
     story.edit("recipes/hello/hello/hello.c", "return zero;", "return (0);")
@@ -286,7 +290,7 @@ def test_mended_compile_is_told_against_the_one_that_failed(story: Project) -> N
     in_order(story.ask("diff", "latest~2", "latest"), "-\treturn 0;", "+\treturn (0);")
 
 
-def test_failure_with_the_same_inputs_is_told_as_one(small: Project) -> None:
+def test_failure_with_identical_inputs_is_a_cause(small: Project) -> None:
     flag = small.write("flag", "there\n")
     small.task(f"cat {flag} > out/x")
     small.prov("build", "a")
@@ -303,7 +307,7 @@ def test_failure_with_the_same_inputs_is_told_as_one(small: Project) -> None:
     assert text.startswith("a:go failed in build ") and "inputs unchanged since build" in text
 
 
-def test_dependents_of_what_is_not_the_same_twice_are_told_so(story: Project) -> None:
+def test_dependents_of_an_irreproducible_task_name_it(story: Project) -> None:
     story.append("recipes/greet/greet.toml", CLOCK)
     story.prov("build", "demo-image")
     story.prov("build", "-f", "greet:install", "demo-image")
