@@ -23,7 +23,7 @@ NAME = f"a{EVIL}z"
 # octal, for printf and for TOML's literal strings
 OCTAL = "".join(f"\\{byte:03o}" for byte in EVIL.encode())
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-COLOURS = re.compile("\x1b\\[(1|31|32|36)?m")
+COLOURS = re.compile("\x1b\\[(1|31|32|33|36)?m")
 SHOWN = "\\x1b]0;owned"
 TOML = "".join(f"\\u{ord(letter):04x}" for letter in EVIL)
 RECIPE = f"""
@@ -128,6 +128,10 @@ COMMANDS = [
 
 EXACT = ("diff --patch", "attest")
 """Commands whose output programs read from a pipe, unescaped."""
+COLOURED = ("diff --", "log", "show")
+"""Commands that use colours on a terminal."""
+PAGER = "cat -"
+"""A pager that, unlike less, prints no escape sequences of its own."""
 
 
 def words_of(command: str, tmp_path: Path) -> list[str]:
@@ -144,9 +148,9 @@ def in_pipe(project: Project, words: list[str]) -> str:
 
 
 def on_terminal(project: Project, words: list[str]) -> str:
-    with Terminal(
-        [PROV, *words], project.root, {"TERM": "xterm", "COLUMNS": "400"}, prepare=plain_output
-    ) as terminal:
+    environment = {"TERM": "xterm", "COLUMNS": "400", "GIT_PAGER": PAGER}
+    command = [PROV, *words]
+    with Terminal(command, project.root, environment, prepare=plain_output) as terminal:
         terminal.ended()
         return terminal.screen.decode()
 
@@ -174,7 +178,7 @@ def test_no_command_prints_control_characters(
     text = on_terminal(hostile, words_of(command, tmp_path))
     if command.startswith("build"):
         text = text.replace("\r", "").replace("\x1b[A", "")  # the progress bar's
-    if command.startswith("diff --"):
+    if command.startswith(COLOURED):
         text = COLOURS.sub("", text)
     assert raw_in(text) == []
 
