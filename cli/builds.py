@@ -12,7 +12,7 @@ from prov.text import few, seconds_text
 
 from .context import JsonOption, StoreOption, open_store
 from .formats import FormatOption, say_formatted
-from .output import say, say_json, time_text
+from .output import remark, say, say_json, time_text
 from .pager import paged
 
 COUNTS = ("ran", "restored", "fetched", "cut-off", "stale", "failed")
@@ -37,6 +37,8 @@ def command(
         prov builds --format '%(id) %(result) %(targets)'
     """
     rows = builds.list_builds(open_store(store), limit)
+    if not rows:
+        remark("no builds are recorded in this store")
     if json:
         say_json("builds", builds=[_table(row) | {"facts": row.facts} for row in rows])
         return

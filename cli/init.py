@@ -15,7 +15,7 @@ from .context import StoreOption, store_path
 from .output import remark, say
 
 PROJECT = """\
-# The folders with recipes, and settings for all recipes. See the recipe reference.
+# The folders with recipes, and settings for all recipes. See docs/recipes.md in prov's repository.
 recipes = ["recipes"]
 """
 

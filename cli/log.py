@@ -15,7 +15,7 @@ from prov.text import nearest
 
 from .context import JsonOption, StoreOption, open_store, plain_name, work_here
 from .formats import FormatOption, formatted, say_formatted
-from .output import RED, YELLOW, say, say_coloured, say_json, short_id, time_text
+from .output import RED, YELLOW, remark, say, say_coloured, say_json, short_id, time_text
 from .pager import paged
 
 
@@ -68,6 +68,8 @@ def _log_runs(
             f"no run of {name} is recorded",
             hint=nearest(name, [*tasks, *recipes]) or "run `prov log` to list recorded runs",
         )
+    if not runs:
+        remark("no runs are recorded in this store")
     runs = names.newest(store, runs, limit)
     builds = {tag: build.commit.hex() for tag, build in names.builds_of(store, runs).items()}
     rows = [run.table() | {"build": builds.get(run.tag)} for run in runs]

@@ -6,7 +6,7 @@ from prov.records.keys import TaskKey
 from prov.scheduler import session as sessions
 
 from .context import JsonOption, SetOption, StoreOption, open_session
-from .output import say, say_json
+from .output import remark, say, say_json
 
 
 def command(
@@ -29,6 +29,8 @@ def command(
         if step.action in ("run", "may run"):
             tasks.append(key)
     recipes = sorted(pending.items())
+    if not recipes:
+        remark("the project has no recipes")
     if json:
         rows = [{"recipe": recipe, "to_run": tasks} for recipe, tasks in recipes]
         say_json("status", recipes=rows)

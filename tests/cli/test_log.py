@@ -47,3 +47,9 @@ def test_the_graph_has_manual_edits_between_runs(small: Project) -> None:
     small.prov("build", "--incremental", "a")
     lines = small.ask("log", "a", "--graph", "--format", "%(task)").splitlines()
     assert (lines[0], lines[-1], len(lines)) == ("* a:go", "* a:first", 3)
+
+
+def test_an_empty_store_has_a_note(small: Project) -> None:
+    small.prov("init")
+    assert small.prov("log").stderr == "note: no runs are recorded in this store\n"
+    assert small.prov("builds").stderr == "note: no builds are recorded in this store\n"
