@@ -46,7 +46,7 @@ def _unbuilt(answer: Answer) -> str:
 
 def _cause(store: Store, group: CauseGroup) -> str:
     if is_unexplained(group):
-        return f"a different output of {group.tasks[0]} from the same inputs"
+        return f"a different output of {group.tasks[0]} from identical inputs"
     return describe_cause(store, group)
 
 

@@ -129,7 +129,7 @@ class CauseGroup:
     def title(self) -> str:
         """The change as text."""
         if self.change.kind == SAME_INPUTS:
-            return f"{self.tasks[0]} produced a different output from the same inputs"
+            return f"{self.tasks[0]} produced a different output from identical inputs"
         return self.change.title
 
 

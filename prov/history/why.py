@@ -178,7 +178,7 @@ def _reason(store: Store, step: Step) -> str:
     for build in islice(walk_builds(BuildList.latest(store)), LOOK_BACK):
         failure = failures(build).get(step.key)
         if failure is not None and failure.task_hash == step.task_hash:
-            return f"it failed in build {short_id(build.commit)} with the same inputs"
+            return f"it failed in build {short_id(build.commit)} with identical inputs"
         if _line_in(build, step.key) is not None:
             break
     return step.reason

@@ -67,7 +67,7 @@ def test_identity(first: CauseGroup, second: CauseGroup, same: bool) -> None:
     ("change", "title"),
     [
         (group("a:b", "a:c", "z:b"), "variable CFLAGS added in a and z"),
-        (group("a:b", kind=SAME_INPUTS), "a:b produced a different output from the same inputs"),
+        (group("a:b", kind=SAME_INPUTS), "a:b produced a different output from identical inputs"),
     ],
 )
 def test_title(change: CauseGroup, title: str) -> None:

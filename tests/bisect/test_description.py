@@ -46,7 +46,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         (ANSWER, f"variable CFLAGS in app:compile broke it in {BUILD}"),
         (
             replace(ANSWER, causes=(SAME,)),
-            f"a different output of app:compile from the same inputs broke it in {BUILD}",
+            f"a different output of app:compile from identical inputs broke it in {BUILD}",
         ),
         (
             replace(ANSWER, causes=()),
@@ -65,13 +65,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         (
             replace(ANSWER, earlier=(SAME,), unbuilt=1),
             f"variable CFLAGS in app:compile broke it in {BUILD}, together with a different"
-            " output of app:compile from the same inputs; 1 combination could not be built, so"
+            " output of app:compile from identical inputs; 1 combination could not be built, so"
             " fewer changes may be enough",
         ),
         (
             replace(ANSWER, causes=(FLAGS, SAME), isolated=False),
             f"{BUILD} is the first bad build; one or more of these broke it: variable CFLAGS in"
-            " app:compile and a different output of app:compile from the same inputs",
+            " app:compile and a different output of app:compile from identical inputs",
         ),
     ],
 )

@@ -602,7 +602,7 @@ def test_different_output_from_identical_inputs_is_a_cause(story: Story, others:
     assert causes(answer) == [("same inputs", "", "r1:write")]
     assert (
         answer["sentence"]
-        == f"a different output of r1:write from the same inputs broke it in build {bad[:12]}"
+        == f"a different output of r1:write from identical inputs broke it in build {bad[:12]}"
     )
     assert len(story.judged()) == answer["checkouts"]
 

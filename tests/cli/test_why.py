@@ -72,7 +72,7 @@ def test_failed_task_would_run_again(small: Project) -> None:
     answer = small.ask("why", "a:go")
     assert (
         answer.startswith("a:go would run: it failed in build ")
-        and "with the same inputs" in answer
+        and "with identical inputs" in answer
     )
     assert "failed in build" in small.ask("why", "latest/a:go")
     small.edit("recipes/a.toml", "exit 3", "exit 4")

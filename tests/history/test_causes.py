@@ -153,7 +153,7 @@ def test_a_failed_task_is_a_difference(store: Store, recorder: Recorder) -> None
     old, new, changed = recorder.build(good), recorder.build(bad), recorder.build(other)
     same = difference(store, old, new).causes
     assert [group.title for group in same] == [
-        "app:make produced a different output from the same inputs"
+        "app:make produced a different output from identical inputs"
     ]
     assert [group.title for group in difference(store, old, changed).causes] == ["script"]
 
