@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,7 +41,7 @@ def test_a_terminal_shows_failures(small: Project) -> None:
     small.task("exit 1")
     out = on_terminal(small, "build", "a:go")
     assert b"a:go failed" in out
-    assert b"task 1 of 1" not in out
+    assert b"task 1 of 1:" not in out
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_a_terminal_shows_a_bar_that_disappears(two: Project) -> None:
     printed = run_on_terminal(two, [sys.executable, str(script)])
     assert b"reading files |" in printed and b" 25 % " in printed
     assert b"searching 00:00" in printed
-    assert printed.rstrip(b" \r").endswith(b"00:00") is False
+    assert re.search(rb"searching 00:00\r +\r$", printed)
 
 
 def test_a_long_checkout_reports_placed_files(two: Project, tmp_path: Path) -> None:
