@@ -71,10 +71,7 @@ def test_stock_git_reads_the_store(demo: Path, tmp_path: Path, prov: Prov) -> No
 
 
 def test_one_package_format_is_built_without_the_others(demo: Path, prov: Prov) -> None:
-    assert (
-        read_answer(prov("log", "hello:package_ipk", "--json", cwd=demo, code=1).stdout or "{}")
-        == {}
-    )
+    assert prov("log", "hello:package_ipk", "--json", cwd=demo, code=1).stdout == ""
     prov("build", "hello:package_ipk", cwd=demo)
     (made,) = (demo / "build/deploy/ipk").glob("hello_*.ipk")
     listed = subprocess.run(
