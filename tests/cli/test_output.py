@@ -96,7 +96,7 @@ def run_on_terminal(project: Project, command: list[str]) -> bytes:
     if pid == 0:
         os.chdir(project.root)
         termios.tcsetwinsize(0, (24, 80))
-        os.execv(command[0], command)
+        os.execve(command[0], command, {**os.environ, "GIT_PAGER": "cat"})
     out = b""
     try:
         while data := os.read(fd, 4096):

@@ -53,7 +53,7 @@ def test_a_name_has_what_its_ref_says() -> None:
         "tag": name.tag,
         "commit": "00" * 20,
         "recipe": "app",
-        "task": "make",
+        "task": "app:make",
         "task_hash": task_hash("x").hex(),
         "number": 3,
         "failed": False,
