@@ -261,7 +261,7 @@ class _Bench:
         if not killed and done.code not in (0, 1, -9):
             return f"it exits with {done.code}: {done.said}"
         if done.code == 1 and not re.search(
-            "prov: .|failed: .|remote \\S+: .+; it is left out", done.said
+            "prov: .|failed: .|remote \\S+: .+; continuing without it", done.said
         ):
             return f"no error is reported: {done.said!r}"
         if re.search(r"^(prov|failed: \S+): \[Errno \d+\] [\w /]+$", done.said, re.MULTILINE):

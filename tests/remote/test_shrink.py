@@ -198,7 +198,7 @@ def test_a_remote_restores_lost_objects(folder_cache: Cache, machines: Machines)
     (other.root / "recipes/app/main").write_text("another\n")
     spoil(other.root / ".prov", bytes.fromhex(file))
     assert file in other.prov("fsck", code=1).stdout
-    assert f"{file}: was found elsewhere and put back" in other.ask("fsck", "--repair")
+    assert f"{file}: restored" in other.ask("fsck", "--repair")
     assert other.git("cat-file", "blob", file) == "main\n"
     other.prov("fsck")
     other.is_clean()

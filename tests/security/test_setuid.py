@@ -62,7 +62,7 @@ def test_a_checkout_drops_the_permission_unless_it_is_asked_for(
     built: Project, tmp_path: Path
 ) -> None:
     done = built.prov("checkout", "a:go@output", str(tmp_path / "plain"))
-    assert "setuid and setgid permissions were left out" in done.stderr
+    assert "removed setuid and setgid bits" in done.stderr
     assert programs(tmp_path / "plain") == []
     built.prov("checkout", "a:go@output", str(tmp_path / "linked"), "--link")
     assert programs(tmp_path / "linked") == []
