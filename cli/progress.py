@@ -17,7 +17,7 @@ from prov.scheduler import summary
 from prov.tasks import job
 from prov.text import name_text, seconds_text, size_text
 
-from .output import note, unescaped_stderr
+from .output import note, remark, unescaped_stderr
 
 SHOWN_TASKS = 4
 """Number of running tasks shown after the bar."""
@@ -107,10 +107,8 @@ _FORM = "task {n_fmt} of {total_fmt} |{bar:24}| {elapsed} {desc}"
 
 BAR_AFTER = 1.0
 """Seconds before a bar appears; shorter operations show none."""
-LINE_AFTER = 2.0
-"""Seconds before the first line of an operation, without a terminal."""
 LINE_EVERY = 10.0
-"""Seconds between two lines."""
+"""Seconds before the first line and between two lines, without a terminal."""
 
 
 class _Activity:
@@ -136,11 +134,11 @@ class LineMeter:
     """Prints lines during a long operation."""
 
     def __init__(self) -> None:
-        self._activity = _Activity(LINE_AFTER)
+        self._activity = _Activity(LINE_EVERY)
 
     def show(self, activity: str, done: int, total: int) -> None:
         if self._activity.is_due(activity, LINE_EVERY):
-            note(f"prov: {activity}: {_amount(done, total)}".removesuffix(": "))
+            remark(f"{activity}: {_amount(done, total)}".removesuffix(": "))
 
 
 class BarMeter:

@@ -64,9 +64,8 @@ def test_long_activity_has_periodic_lines_without_a_terminal(
         clock[0] = 31.0
         report("searching", 0)
     assert capsys.readouterr().err.splitlines() == [
-        "prov: reading files: 5 %",
-        "prov: reading files: 30 %",
-        "prov: reading files: 55 %",
+        "note: reading files: 25 %",
+        "note: reading files: 50 %",
     ]
 
 
@@ -76,11 +75,11 @@ def test_bytes_and_activities_without_an_amount_have_lines(
     meter = progress.LineMeter()
     for activity, done in (("transferring data with team", 3 << 20), ("searching", 0)):
         meter.show(activity, done, 0)
-        clock[0] += 5
+        clock[0] += 10
         meter.show(activity, done, 0)
     assert capsys.readouterr().err.splitlines() == [
-        "prov: transferring data with team: 3.1 MB",
-        "prov: searching",
+        "note: transferring data with team: 3.1 MB",
+        "note: searching",
     ]
 
 

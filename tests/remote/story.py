@@ -73,6 +73,8 @@ build = ["go"]
 outputdir = "out"
 script = '''{script}'''
 """
+NOT_COMPLAINTS = ("note: no sandbox", "note: transferring data")
+"""Beginnings of notes that a slow machine, or one without bubblewrap, adds."""
 TASKS = ("words:take", "words:make", "words:stage", "app:make", "app:pack")
 
 
@@ -146,7 +148,7 @@ class Machine(Project):
         hints.
         """
         said = self.prov(*arguments, code=1).stderr.splitlines()
-        said = [line for line in said if not line.startswith("note: no sandbox")]
+        said = [line for line in said if not line.startswith(NOT_COMPLAINTS)]
         assert said[0].startswith("prov: ")
         assert [line for line in said[1:] if not line.startswith("  hint: ")] == []
         return said[0]

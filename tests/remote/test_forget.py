@@ -103,7 +103,7 @@ def test_unsearchable_content_is_reported(folder_cache: Cache, machines: Machine
     (folder_cache.path / "objects" / secret[:2] / secret[2:]).unlink()
     done = one.prov("forget", "--containing", SECRET, code=1)
     assert "remains: team" in done.stdout
-    assert "not searched" in done.stdout
+    assert "cannot search" in done.stdout
 
 
 def test_plain_files_are_searched(

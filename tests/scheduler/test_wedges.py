@@ -141,7 +141,7 @@ def test_deep_or_long_paths(small: Project, folder: str, depth: int, name: str) 
     assert bool(aside(small)) == too_deep
     if too_deep:
         assert "more than 2000 nested folders" in done.stderr and "was moved to" in done.stderr
-        assert "removed" in small.ask("gc")
+        assert "1 scratch folder deleted" in small.ask("gc")
         assert aside(small) == []
     check_store(small)
 
