@@ -32,7 +32,7 @@ def test_remotes_are_listed(folder_cache: Cache, machines: Machines) -> None:
         "priority": 50,
         "trust": "none",
         "push": True,
-        "tasks": 5,
+        "results": 5,
         "problem": "",
     }
     assert first.items() >= expected.items()
