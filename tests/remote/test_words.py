@@ -81,7 +81,7 @@ def test_an_error_is_one_line(http_cache: Cache, machines: Machines, tmp_path: P
     assert "invalid remote name" in one.complaint(
         "remote", "add", "../bad", "/tmp/x", "--trust", "none"
     )
-    assert "--trust keys requires" in one.complaint(
+    assert "requires a file of allowed signers" in one.complaint(
         "remote", "add", "more", "ssh://example.org/srv/cache"
     )
     one.add("gone", http_cache.url.replace("cache.git", "gone.git"), "--push")
