@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import typer
-
-from cli.app import app
-from cli.commands import load_command
-from cli.help import argument_rows, option_rows
+from prov_cli.app import app
+from prov_cli.commands import load_command
+from prov_cli.help import argument_rows, option_rows
 
 ALWAYS = {"Arguments", "Options"}
 """The sections of parameters. All other sections list commands."""

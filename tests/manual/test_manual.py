@@ -7,8 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-
-from cli.commands import COMMANDS
+from prov_cli.commands import COMMANDS
 
 from . import MAN, sources
 from .page import Text, read_help

@@ -7,8 +7,8 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from prov_cli.commands import COMMANDS
 
-from cli.commands import COMMANDS
 from prov.records.build_list import Line, record_build
 from prov.records.ids import OutputId, TaskHash
 from prov.records.keys import TaskKey
