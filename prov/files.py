@@ -73,7 +73,7 @@ def make_folder(path: Path) -> None:
 def make_private(path: Path) -> None:
     """Create a folder if it is missing, and deny other users access to it.
 
-    A task could create setuid programs in it, which other users could run as the user who builds.
+    A task could create setuid programs in it, which other users could run as the building user.
     """
     path.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
