@@ -244,8 +244,9 @@ def _without_multiconfig(key: TaskKey) -> TaskKey:
 def _keys(store: Store, name: ObjectName) -> Iterator[TaskKey]:
     """Yield the tasks of all multiconfigs that may have made an object."""
     yield name.key
-    refs = map(parse_ref, store.refs.list(f"{OUTPUTS}{MULTICONFIG}.*.{name.pn}/{name.task}/*"))
-    yield from dict.fromkeys(ref.key for ref in refs if isinstance(ref, OutputRef))
+    refs = map(parse_ref, store.refs.list(f"{OUTPUTS}{MULTICONFIG}."))
+    keys = dict.fromkeys(ref.key for ref in refs if isinstance(ref, OutputRef))
+    yield from (key for key in keys if _without_multiconfig(key) == name.key)
 
 
 def clean(store: Store, name: ObjectName) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from itertools import islice
 
-from prov.errors import NameUnknown, StoreError
+from prov.errors import NameUnknown
 from prov.records.build_list import BuildList, walk_builds
 from prov.records.ids import CommitId
 from prov.records.labels import (
@@ -23,7 +23,7 @@ from prov.records.labels import (
     pinned,
 )
 from prov.records.refs import BUILDS
-from prov.store.git import run_git
+from prov.records.revisions import find_commit
 from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.text import nearest
@@ -97,7 +97,7 @@ def _find(store: Store, base: str, name: str) -> CommitId:
     labelled = labelled_build(store, base)
     if labelled is not None:
         return labelled
-    commit = _commit_by_id(store, base) if _ID_PREFIX.fullmatch(base) else _git_commit(store, base)
+    commit = _commit_by_id(store, base) if _ID_PREFIX.fullmatch(base) else find_commit(store, base)
     if commit is not None and is_build(store, commit):
         return CommitId(commit)
     message = f"{name}: commit is not a build" if commit else f"no build is named {name}"
@@ -117,9 +117,8 @@ def _commit_by_id(store: Store, digits: str) -> Oid | None:
 
     Raises NameUnknown if several builds match.
     """
-    answer = run_git(store.path, ["rev-parse", f"--disambiguate={digits}"]).decode()
-    objects = [bytes.fromhex(text) for text in answer.split()]
-    commits = [oid for oid in objects if store.objects.read(oid)[0] == "commit"]
+    objects = store.objects.beginning_with(digits)
+    commits = [oid for oid in objects if store.objects.header(oid)[0] == "commit"]
     builds = [oid for oid in commits if is_build(store, oid)]
     if len(builds) > 1:
         raise NameUnknown(
@@ -127,16 +126,6 @@ def _commit_by_id(store: Store, digits: str) -> Oid | None:
             hint=f"use one of {', '.join(oid.hex() for oid in builds[:4])}",
         )
     return next(iter(builds or commits), None)
-
-
-def _git_commit(store: Store, name: str) -> Oid | None:
-    """Return the commit that git finds for a name, None if there is none."""
-    options = ["--verify", "--quiet", "--end-of-options"]
-    try:
-        answer = run_git(store.path, ["rev-parse", *options, f"{name}^{{commit}}"])
-    except StoreError:
-        return None
-    return bytes.fromhex(answer.decode().strip())
 
 
 def is_build_name(store: Store, name: str) -> bool:

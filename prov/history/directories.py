@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prov.errors import NameUnknown, StoreError
+from prov.errors import NameUnknown
 from prov.history.builds import find_build
 from prov.history.names import find_run, recorded_tasks, run_elsewhere
 from prov.records.entries import (
@@ -24,7 +24,7 @@ from prov.records.ids import CommitId
 from prov.records.keys import TaskKey
 from prov.records.output import read_pair
 from prov.records.record import part_at, read_run_record, read_task_commit, read_workdir
-from prov.store.git import run_git
+from prov.records.revisions import find_object
 from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.text import nearest
@@ -130,7 +130,7 @@ def read_part(store: Store, commit: Oid, part: str) -> Pair | None:
 
 
 def _by_git(store: Store, name: str) -> NamedDirectory:
-    oid = _git_object(store, name)
+    oid = _object(store, name)
     kind, _ = store.objects.read(oid)
     if kind == "commit":
         commit = store.objects.commit(oid)
@@ -144,18 +144,16 @@ def _by_git(store: Store, name: str) -> NamedDirectory:
     )
 
 
-def _git_object(store: Store, name: str) -> Oid:
-    """Return the id of the object that git finds for a name. Raises NameUnknown."""
-    options = ["--verify", "--quiet", "--end-of-options"]
-    try:
-        text = run_git(store.path, ["rev-parse", *options, f"{name}^{{object}}"])
-    except StoreError as error:
+def _object(store: Store, name: str) -> Oid:
+    """Return the id of the object with a name in git. Raises NameUnknown."""
+    oid = find_object(store, name)
+    if oid is None:
         hint = (
             nearest(name, recorded_tasks(store))
             or "use [BUILD/]RECIPE:TASK[@PART], a tag, a commit or a tree"
         )
-        raise NameUnknown(f"{name!r} not found in the store", hint=hint) from error
-    return bytes.fromhex(text.decode().strip())
+        raise NameUnknown(f"{name!r} not found in the store", hint=hint)
+    return oid
 
 
 def _pair_of(store: Store, tree: Oid) -> Pair:

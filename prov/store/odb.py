@@ -11,6 +11,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +51,7 @@ CONSOLIDATE_UP_TO = 1 << 30
 INFLATED_HERE = 64 << 20
 """The limit, in bytes, for a delta resolved in this process; a separate process reads others."""
 
+_ID = re.compile("[0-9a-f]{40}")
 _LIST_DAMAGE = "run `prov fsck` to list the damage"
 
 _KINDS: dict[int, Kind] = {
@@ -178,6 +180,15 @@ class ObjectDatabase:
         if self._look() and self.packed(oid):
             return True
         return oid.hex() in self._libgit2()
+
+    def beginning_with(self, digits: str) -> list[Oid]:
+        """Return the objects whose ids begin with hex digits, at least two, sorted."""
+        self._look()
+        packed = {oid for pack in self._packs.values() for oid in pack.beginning_with(digits)}
+        loose = self.git_dir / "objects" / digits[:2]
+        names = (digits[:2] + path.name for path in loose.glob("*"))
+        unpacked = {bytes.fromhex(name) for name in names if _ID.fullmatch(name)}
+        return sorted(packed | {oid for oid in unpacked if oid.hex().startswith(digits)})
 
     def _libgit2(self) -> pygit2.Repository:
         if self._git is None:

@@ -174,6 +174,16 @@ class PackFile:
             at += 1  # a match across two ids
         return -1
 
+    def beginning_with(self, digits: str) -> Iterator[Oid]:
+        """Yield the ids of the objects whose ids begin with hex digits, at least two."""
+        first = int(digits[:2], 16)
+        low = self._fanout[first - 1] if first else 0
+        ids = self._index[_FANOUT_END + low * 20 : _FANOUT_END + self._fanout[first] * 20]
+        for at in range(0, len(ids), 20):
+            oid = ids[at : at + 20]
+            if oid.hex().startswith(digits):
+                yield oid
+
     def offset(self, place: int) -> int:
         """Return the offset in the pack of the object at a position in the index."""
         offset: int = struct.unpack_from(">I", self._index, self._offsets + 4 * place)[0]

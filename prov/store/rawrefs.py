@@ -17,12 +17,10 @@ from pathlib import Path
 from prov.errors import StoreError
 from prov.files import status, sync_directory
 from prov.store.objects import Oid
-from prov.store.refs import LOCK_IS_DEAD
+from prov.store.refs import BAD_NAME, LOCK_IS_DEAD
 
 _HEADER = b"# pack-refs with: sorted \n"
 _OID = re.compile(rb"[0-9a-f]{40}")
-# what git check-ref-format rejects, such as a component that begins with a dot or ends in .lock
-_BAD_NAME = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|[./]$")
 
 
 @dataclass(slots=True)
@@ -131,7 +129,7 @@ def _is_name(name: bytes) -> bool:
 
 def _salvage_name(line: bytes, refs: RawRefs) -> None:
     name = line[41:].decode("utf-8", "surrogateescape")
-    if line[40:41] == b" " and name.startswith("refs/") and not _BAD_NAME.search(name):
+    if line[40:41] == b" " and name.startswith("refs/") and not BAD_NAME.search(name):
         refs.broken[name] = "its line in packed-refs does not contain an object id"
 
 
@@ -139,7 +137,7 @@ def is_name(name: str) -> bool:
     """Return whether a string is a valid name of a ref below `refs/`, in UTF-8."""
     is_text = not any("\ud800" <= character <= "\udfff" for character in name)
     has_folder = name.startswith("refs/") and name.count("/") >= 2
-    return is_text and has_folder and not _BAD_NAME.search(name)
+    return is_text and has_folder and not BAD_NAME.search(name)
 
 
 def write_packed(git_dir: Path, refs: dict[str, Oid]) -> None:

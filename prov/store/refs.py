@@ -2,9 +2,9 @@
 
 Module `prov/records/refs` defines prov's ref names.
 
-Reads use libgit2 (8 µs in a million packed refs). Writes use `git update-ref --stdin`: one
-transaction updates all refs of an event, compares each with its expected value, and is synced
-before `update` returns.
+Reads start no process: single refs are read by libgit2 (8 µs in a million packed refs), the refs
+below a folder by `packed_refs`. Writes use `git update-ref --stdin`: one transaction updates all
+refs of an event, compares each with its expected value, and is synced before `update` returns.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -23,6 +23,7 @@ from prov.errors import RefConflict, StoreError
 from prov.files import sync_directory
 from prov.store.git import open_repository, run_git
 from prov.store.objects import Oid
+from prov.store.packed_refs import packed_below
 
 HEAD_BRANCH = "builds"
 HEAD = f"ref: refs/heads/{HEAD_BRANCH}\n".encode()
@@ -34,6 +35,10 @@ LOCK_IS_DEAD = 20.0
 """Seconds after which a lock file belongs to a killed process: an update takes milliseconds."""
 _MISSING = "0" * 40
 _HASH = re.compile("[0-9a-f]{40}")
+_LONGEST_FILE = 64
+"""The bytes to read of a loose ref: it has an id and a line end."""
+# what git check-ref-format rejects, such as a component that begins with a dot or ends in .lock
+BAD_NAME = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|[./]$")
 _HELD = re.compile(
     r"Unable to create '([^']+\.lock)': File exists|unable to create file (.+/packed-refs\.new):"
     r" File exists"
@@ -87,14 +92,38 @@ class RefStore:
         return target.raw
 
     def list(self, prefix: str) -> dict[str, Oid]:
-        """Return the refs below a prefix (`refs/tags/zlib/`) with their ids, sorted by name."""
-        answer = run_git(
-            self.git_dir, ["for-each-ref", "--format=%(objectname) %(refname)", prefix]
-        )
-        # not splitlines: a name can contain a Unicode line separator
-        rows = answer.decode("utf-8", "surrogateescape").split("\n")
-        pairs = (row.split(" ", 1) for row in rows if row)
-        return {name: bytes.fromhex(oid) for oid, name in pairs}
+        """Return the refs with names that begin with a prefix (`refs/tags/zlib/`), sorted by name.
+
+        Raises StoreError if packed-refs is damaged.
+        """
+        # Loose refs first: packed-refs then has each ref that git packs meanwhile.
+        loose = dict(self._loose(prefix))
+        refs = packed_below(self.git_dir / "packed-refs", prefix)
+        return dict(sorted((refs | loose).items())) if loose else refs
+
+    def _loose(self, prefix: str) -> Iterator[tuple[str, Oid]]:
+        """Yield the refs with a prefix that have a file of their own, with their ids.
+
+        Skips invalid files, as git does; `prov fsck` reports them.
+        """
+        pending = [prefix[: prefix.rfind("/") + 1]]
+        while pending:
+            folder = pending.pop()
+            try:
+                entries = os.scandir(self.git_dir / folder)
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # git deletes a folder with its last ref
+            with entries:
+                for entry in entries:
+                    name = folder + entry.name
+                    if not name.startswith(prefix[: len(name)]):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(f"{name}/")
+                    elif name.startswith(prefix) and not BAD_NAME.search(name):
+                        oid = _read_loose(entry.path)
+                        if oid is not None:
+                            yield name, oid
 
     def last_number(self, prefix: str, *, after: int = 0) -> int:
         """Return the highest N for which `PREFIX/N` exists, at least `after`.
@@ -208,6 +237,21 @@ class RefStore:
             run_git(self.git_dir, ["pack-refs", "--all", "--no-prune"])
         sync_directory(self.git_dir)
         run_git(self.git_dir, ["pack-refs", "--all"])
+
+
+def _read_loose(path: str) -> Oid | None:
+    """Return the id in a ref's file, None if it has none."""
+    try:
+        # a store of another user can have a pipe here
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with open(fd, "rb", buffering=0) as stream:
+        try:
+            text = stream.read(_LONGEST_FILE)
+        except OSError:
+            return None
+    return hash_in(text.decode("ascii", "replace").rstrip()) if text else None
 
 
 def _clear_dead_lock(lock: Path) -> bool:

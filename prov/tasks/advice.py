@@ -89,9 +89,10 @@ def advice(store: Store, node: Node, log: str) -> list[str]:
 def _outputs(store: Store) -> list[tuple[str, Pair]]:
     """Return the recipe and the content of each recorded staging package."""
     trees = set()
-    for name, oid in store.refs.list(f"{OUTPUTS}*/{STAGING}/*").items():
-        ref = parse_ref(name)
-        if isinstance(ref, OutputRef):
+    for name, oid in store.refs.list(OUTPUTS).items():
+        # parsing takes longer than the search
+        ref = parse_ref(name) if f"/{STAGING}/" in name else None
+        if isinstance(ref, OutputRef) and ref.key.task == STAGING:
             trees.add((ref.key.recipe, store.objects.commit(oid).tree))
     return [(recipe, read_pair(store.objects, tree)) for recipe, tree in sorted(trees)]
 

@@ -1,0 +1,106 @@
+"""Read a part of packed-refs: the refs below a prefix, found by bisection.
+
+Git writes the file sorted by name and replaces it as a whole, so an open file never changes (see
+git-pack-refs and git's refs/packed-backend.c).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from prov.errors import CHECK_STORE, StoreError
+from prov.store.objects import Oid
+
+_LINE = re.compile(rb"([0-9a-f]{40}) (.+)", re.DOTALL)
+_SKIPPED = (b"#", b"^", b"")
+"""First bytes of lines that are not refs: the header, and the peeled id of an annotated tag."""
+
+
+def packed_below(path: Path, prefix: str) -> dict[str, Oid]:
+    """Return the refs in a packed-refs file that begin with a prefix, in the file's order.
+
+    The dictionary is empty if there is no file. Raises StoreError for each invalid line that is
+    read: such a line misleads a bisection.
+    """
+    start = prefix.encode("utf-8", "surrogateescape")
+    try:
+        with open(path, "rb") as stream:
+            if not os.fstat(stream.fileno()).st_size:
+                return {}
+            with mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ) as data:
+                return dict(_refs(_rows(data, start), start))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}", hint=CHECK_STORE) from error
+    except ValueError as error:
+        raise StoreError(f"{path}: {error}", hint=CHECK_STORE) from error
+
+
+def _refs(rows: bytes, prefix: bytes) -> Iterator[tuple[str, Oid]]:
+    """Yield the refs with a prefix in some lines. Raises ValueError for an invalid line."""
+    for row in rows.split(b"\n"):
+        if row[:1] in _SKIPPED:
+            continue
+        oid, name = _parse(row)
+        if name.startswith(prefix):
+            yield name.decode("utf-8", "surrogateescape"), bytes.fromhex(oid.decode())
+
+
+def _parse(row: bytes) -> tuple[bytes, bytes]:
+    """Return the id and the name of a ref's line. Raises ValueError."""
+    match = _LINE.fullmatch(row)
+    if match is None:
+        raise ValueError(f"invalid line: {row[:100]!r}")
+    oid, name = match.groups()
+    return oid, name
+
+
+def _rows(data: mmap.mmap, prefix: bytes) -> bytes:
+    """Return the lines that can have names with a prefix: all lines of an unsorted file."""
+    header = data[: max(data.find(b"\n"), 0)]
+    if not (header.startswith(b"# pack-refs with:") and b" sorted" in header):
+        return data[:]
+    # all names with a prefix are adjacent
+    begin = _first(data, len(header) + 1, lambda name: name >= prefix)
+    return data[begin : _first(data, begin, lambda name: not name.startswith(prefix))]
+
+
+def _first(data: mmap.mmap, begin: int, matches: Callable[[bytes], bool]) -> int:
+    """Return the offset of the first ref's line from `begin` on whose name matches.
+
+    After one name that matches, all do.
+    """
+    low, high = begin, len(data)
+    while low < high:
+        middle = _line_of_ref(data, low, (low + high) // 2)
+        end = _line_end(data, middle)
+        if matches(_parse(data[middle:end])[1]):
+            high = middle
+        else:
+            low = _past_peeled(data, end + 1)
+    return low
+
+
+def _line_of_ref(data: mmap.mmap, low: int, at: int) -> int:
+    """Return the begin of the line around an offset, or of the ref's line before a peeled one."""
+    begin = max(data.rfind(b"\n", low, at) + 1, low)
+    if data[begin : begin + 1] == b"^" and begin > low:
+        begin = max(data.rfind(b"\n", low, begin - 1) + 1, low)
+    return begin
+
+
+def _line_end(data: mmap.mmap, begin: int) -> int:
+    end = data.find(b"\n", begin)
+    return len(data) if end < 0 else end
+
+
+def _past_peeled(data: mmap.mmap, at: int) -> int:
+    """Return an offset, or that after the peeled line there."""
+    if data[at : at + 1] == b"^":
+        return _line_end(data, at) + 1
+    return min(at, len(data))

@@ -1,0 +1,82 @@
+"""The refs below a prefix are those that git lists, whatever the file contains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prov.errors import StoreError
+from prov.store.objects import Oid
+from prov.store.packed_refs import packed_below
+
+HEADER = "# pack-refs with: peeled fully-peeled sorted \n"
+COMPONENT = st.text("ab-0é", min_size=1, max_size=3)
+NAMES = st.lists(COMPONENT, min_size=1, max_size=3).map(lambda parts: "refs/" + "/".join(parts))
+
+
+def oid_of(number: int) -> Oid:
+    return number.to_bytes(20, "big")
+
+
+def write(path: Path, names: list[str], peeled: set[str], header: str = HEADER) -> dict[str, Oid]:
+    """Write packed-refs as git does: sorted by bytes, and the peeled id after an annotated tag."""
+    refs, rows = {}, []
+    for number, name in enumerate(names, 1):
+        refs[name] = oid_of(number)
+        rows.append(f"{oid_of(number).hex()} {name}\n")
+        if name in peeled:
+            rows.append(f"^{oid_of(number + 1000).hex()}\n")
+    path.write_bytes((header + "".join(rows)).encode())
+    return refs
+
+
+@given(st.sets(NAMES, max_size=40), st.data())
+def test_the_names_with_a_prefix_are_found(
+    tmp_path_factory: pytest.TempPathFactory, names: set[str], data: st.DataObject
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "packed-refs"
+    in_order = sorted(names, key=str.encode)
+    peeled = data.draw(st.sets(st.sampled_from(in_order))) if in_order else set()
+    header = data.draw(st.sampled_from([HEADER, "", "# pack-refs with: peeled \n"]))
+    refs = write(path, in_order, peeled, header)
+    whole = data.draw(st.sampled_from([*in_order, "refs/", "refs/b", "zz"]))
+    prefix = whole[: data.draw(st.integers(0, len(whole)))]
+    expected = {name: oid for name, oid in refs.items() if name.startswith(prefix)}
+    assert packed_below(path, prefix) == expected
+    assert list(packed_below(path, prefix)) == list(expected)
+
+
+def test_an_unsorted_file_is_read_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "packed-refs"
+    refs = write(path, ["refs/tags/b/1", "refs/tags/a/1", "refs/tags/b/0"], set(), header="")
+    assert packed_below(path, "refs/tags/b/").keys() == {"refs/tags/b/1", "refs/tags/b/0"}
+    assert packed_below(path, "") == refs
+
+
+@pytest.mark.parametrize("data", [b"", HEADER.encode()])
+def test_a_file_without_refs_has_none(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "packed-refs"
+    assert packed_below(path, "refs/") == {}
+    path.write_bytes(data)
+    assert packed_below(path, "refs/") == {}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "nonsense",
+        "0" * 39 + " refs/tags/a",
+        "0" * 41 + " refs/tags/a",
+        "x" * 40 + " refs/tags/a",
+        "0" * 40 + "\trefs/tags/a",
+    ],
+)
+@pytest.mark.parametrize("header", [HEADER, ""])
+def test_an_invalid_line_is_an_error(tmp_path: Path, row: str, header: str) -> None:
+    path = tmp_path / "packed-refs"
+    path.write_text(header + row + "\n")
+    with pytest.raises(StoreError, match="packed-refs: invalid line"):
+        packed_below(path, "refs/tags/a")
