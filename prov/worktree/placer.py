@@ -67,8 +67,11 @@ def sealed_mtime(oid: Oid, size: int, own: int | None = None) -> int:
     return EPOCH_NS + size % 100_000_000 * 1_000_000_000 + int.from_bytes(oid[:4]) % 1_000_000_000
 
 
-def is_sealed(state: os.stat_result, node: FileNode) -> bool:
-    """Return whether a file's seal is intact, by its mode, owner, size and mtime."""
+def is_sealed(state: os.stat_result, node: FileNode, owner: int | None = None) -> bool:
+    """Return whether a file's seal is intact, by its mode, owner, size and mtime.
+
+    `owner` is the effective user id, for callers that look it up once for many files.
+    """
     # sealed_mtime inlined for speed: this runs for every file of a sysroot
     mtime = node.mtime
     if mtime is None:
@@ -77,7 +80,9 @@ def is_sealed(state: os.stat_result, node: FileNode) -> bool:
             + state.st_size % 100_000_000 * 1_000_000_000
             + int.from_bytes(node.oid[:4]) % 1_000_000_000
         )
-    return state.st_mtime_ns == mtime and state.st_mode == node.mode and state.st_uid == _geteuid()
+    if owner is None:
+        owner = _geteuid()
+    return state.st_mtime_ns == mtime and state.st_mode == node.mode and state.st_uid == owner
 
 
 def content(

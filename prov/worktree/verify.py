@@ -9,13 +9,20 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import sys
 import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from prov.worktree.attributes import FileNode, Pair, TreeReader, read_listing
+from prov.worktree.attributes import FILE_TYPE, FileNode, Pair, TreeReader, read_listing
+from prov.worktree.parallel import by_turns
 from prov.worktree.placer import EPOCH_NS, is_sealed
+
+SHARE_FROM = 128
+"""The number of pending folders from which a second process shares the work."""
 
 What = Literal["changed", "deleted", "added"]
 
@@ -35,20 +42,26 @@ class Mismatch(NamedTuple):
         return f"{os.fsdecode(self.path)} ({self.detail or self.what})"
 
 
+class _Folder(NamedTuple):
+    """A folder to compare."""
+
+    path: bytes
+    pair: Pair
+    placed: FileNode | None = None
+    """Its entry in the folder above; None for the top folder, whose mode is not compared."""
+    mode: int = 0
+    """Its st_mode on disk."""
+    changed_at: float = 0.0
+
+
 def differences(reader: TreeReader, directory: Path, placed: Pair) -> list[Mismatch]:
     """Return the differences between a directory and its composed tree, sorted by path.
 
-    An unreadable folder ends the comparison and is one of the differences.
+    An unreadable folder ends the comparison and is one of the differences. Two processes share the
+    work if there are many folders.
     """
-    mismatches: list[Mismatch] = []
-    try:
-        _compare(reader, os.fsencode(directory), b"", placed, mismatches)
-    except OSError as error:
-        path = os.path.relpath(os.fsencode(error.filename or directory), os.fsencode(directory))
-        mismatches.append(
-            Mismatch(path, "changed", None, f"cannot be read: {error.strerror}", time.time())
-        )
-    return sorted(mismatches, key=lambda mismatch: mismatch.path)
+    comparison = _Comparison(reader, os.fsencode(directory))
+    return sorted(comparison.run(placed), key=lambda mismatch: mismatch.path)
 
 
 def folders_seal(directory: Path, folders: Iterable[bytes]) -> bytes:
@@ -68,49 +81,94 @@ def folders_seal(directory: Path, folders: Iterable[bytes]) -> bytes:
     return digest.digest()
 
 
-def _compare(
-    reader: TreeReader, root: bytes, path: bytes, pair: Pair, mismatches: list[Mismatch]
-) -> int:
-    """Add the differences in a folder and its subfolders; return the folder's expected mode."""
-    listing = read_listing(reader, pair)
-    prefix = path + b"/" if path else b""
-    names: set[bytes] = set()
-    with os.scandir(root + b"/" + path if path else root) as entries:
-        for entry in entries:
-            name = entry.name
-            node = listing.get(name)
+@dataclass(slots=True)
+class _Comparison:
+    reader: TreeReader
+    root: bytes
+    pending: deque[_Folder] = field(default_factory=deque)
+    mismatches: list[Mismatch] = field(default_factory=list)
+
+    def run(self, placed: Pair) -> list[Mismatch]:
+        self.pending.append(_Folder(b"", placed))
+        self.work_off(most=SHARE_FROM)
+        shared = [*self.pending]
+        if not shared:
+            return self.mismatches
+        if len(os.sched_getaffinity(0)) < 2:
+            self.work_off()
+            return self.mismatches
+        own, others = by_turns(shared, self.share, "verifying files")
+        return [*self.mismatches, *own, *others]
+
+    def share(self, folders: Iterator[_Folder]) -> list[Mismatch]:
+        """Compare one process's share of the folders."""
+        part = _Comparison(self.reader, self.root)
+        for folder in folders:
+            part.pending.append(folder)
+            part.work_off()
+        return part.mismatches
+
+    def work_off(self, most: int = sys.maxsize) -> None:
+        """Compare the pending folders and those below them, until `most` are pending."""
+        while 0 < len(self.pending) < most:
+            folder = self.pending.popleft()
             try:
-                state = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:  # deleted since it was listed
-                continue
-            if node is None:
-                mismatches.append(
-                    Mismatch(prefix + name, "added", None, "was added", state.st_ctime)
-                )
-                continue
-            names.add(name)
-            detail = _difference(root + b"/" + prefix + name, state, node)
-            if detail:
-                mismatches.append(Mismatch(prefix + name, "changed", node, detail, state.st_ctime))
-            elif node.is_directory:
-                try:
-                    own = _compare(reader, root, prefix + name, node.pair, mismatches)
-                except FileNotFoundError:  # deleted since it was listed
-                    mismatches.append(Mismatch(prefix + name, "deleted", node))
+                self.compare(folder)
+            except OSError as error:
+                if isinstance(error, FileNotFoundError) and folder.placed is not None:
+                    # deleted since it was listed
+                    self.mismatches.append(Mismatch(folder.path, "deleted", folder.placed))
                     continue
-                if own != stat.S_IMODE(state.st_mode):
-                    detail = f"its mode was {own:o}, is {stat.S_IMODE(state.st_mode):o}"
-                    mismatches.append(
-                        Mismatch(prefix + name, "changed", node, detail, state.st_ctime)
-                    )
-    mismatches += [
-        Mismatch(prefix + name, "deleted", listing[name])
-        for name in listing.keys() - names - {b"."}
-    ]
-    return stat.S_IMODE(listing[b"."].mode)
+                self.pending.clear()
+                path = os.path.relpath(os.fsencode(error.filename or self.root), self.root)
+                detail = f"cannot be read: {error.strerror}"
+                self.mismatches.append(Mismatch(path, "changed", None, detail, time.time()))
+
+    def compare(self, folder: _Folder) -> None:
+        """Add the differences in a folder; its subfolders are then pending."""
+        listing = read_listing(self.reader, folder.pair)
+        prefix = folder.path + b"/" if folder.path else b""
+        self.compare_mode(folder, listing.pop(b".").mode)
+        owner = os.geteuid()
+        with os.scandir(self.root + b"/" + folder.path if folder.path else self.root) as entries:
+            for entry in entries:
+                name = entry.name
+                try:
+                    state = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:  # deleted since it was listed
+                    continue
+                node = listing.pop(name, None)
+                # fast path: most entries of a sysroot are unchanged files
+                if (
+                    node is None
+                    or node.mode & FILE_TYPE != stat.S_IFREG
+                    or not is_sealed(state, node, owner)
+                ):
+                    self.compare_entry(prefix + name, node, state)
+        self.mismatches += [
+            Mismatch(prefix + name, "deleted", node) for name, node in listing.items()
+        ]
+
+    def compare_mode(self, folder: _Folder, placed: int) -> None:
+        placed, mode = stat.S_IMODE(placed), stat.S_IMODE(folder.mode)
+        if folder.placed is not None and placed != mode:
+            detail = f"its mode was {placed:o}, is {mode:o}"
+            self.mismatches.append(
+                Mismatch(folder.path, "changed", folder.placed, detail, folder.changed_at)
+            )
+
+    def compare_entry(self, path: bytes, node: FileNode | None, state: os.stat_result) -> None:
+        if node is None:
+            self.mismatches.append(Mismatch(path, "added", None, "was added", state.st_ctime))
+            return
+        detail = _difference(state, node)
+        if detail:
+            self.mismatches.append(Mismatch(path, "changed", node, detail, state.st_ctime))
+        elif node.is_directory:
+            self.pending.append(_Folder(path, node.pair, node, state.st_mode, state.st_ctime))
 
 
-def _difference(path: bytes, state: os.stat_result, node: FileNode) -> str:
+def _difference(state: os.stat_result, node: FileNode) -> str:
     """Return a description of how an entry changed, or nothing if it is unchanged."""
     if stat.S_IFMT(state.st_mode) != stat.S_IFMT(node.mode):
         return "has a different type"

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 
 from prov.store.repository import Store
-from prov.worktree.attributes import Pair, at_path
+from prov.worktree import verify
+from prov.worktree.attributes import Listing, Pair, TreeReader, at_path, read_listing
 from prov.worktree.checkout import checkout
 from prov.worktree.placer import EPOCH_NS, PrivatePlacer
 from prov.worktree.pool import Pool
@@ -165,6 +166,17 @@ def test_a_new_sysroot_is_unchanged(store: Store, pair: Pair, composed: Path) ->
     assert differences(store.objects, composed, pair) == []
 
 
+@pytest.fixture(params=[verify.SHARE_FROM, 1], ids=["one process", "two processes"])
+def share_from(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, two_processors: None
+) -> int:
+    """Set the number of pending folders from which two processes share a comparison."""
+    monkeypatch.setattr(verify, "SHARE_FROM", request.param)
+    count: int = request.param
+    return count
+
+
+@pytest.mark.usefixtures("share_from")
 @pytest.mark.parametrize("how", TAMPERING)
 def test_changes_are_detected_and_named(store: Store, pair: Pair, composed: Path, how: str) -> None:
     tamper, expected = TAMPERING[how]
@@ -220,6 +232,29 @@ HIDDEN: dict[str, Callable[[Path], object]] = {
     ),
     "gone": lambda path: shutil.rmtree(path),
 }
+
+
+@pytest.mark.usefixtures("share_from")
+def test_a_missing_directory_is_a_difference(store: Store, pair: Pair, composed: Path) -> None:
+    shutil.rmtree(composed)
+    [found] = differences(store.objects, composed, pair)
+    assert (found.path, found.what) == (b".", "changed")
+    assert found.detail == "cannot be read: No such file or directory"
+
+
+@pytest.mark.usefixtures("share_from")
+def test_a_folder_that_vanishes_is_deleted(
+    store: Store, pair: Pair, composed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reading(reader: TreeReader, folder: Pair) -> Listing:
+        listing = read_listing(reader, folder)
+        if b"l.so" in listing:
+            shutil.rmtree(composed / "usr/lib")
+        return listing
+
+    monkeypatch.setattr(verify, "read_listing", reading)
+    found = differences(store.objects, composed, pair)
+    assert (b"usr/lib", "deleted") in [(each.path, each.what) for each in found]
 
 
 @pytest.mark.parametrize("how", HIDDEN)
