@@ -14,7 +14,7 @@ import contextlib
 import os
 import stat
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,18 @@ def check_name(name: bytes) -> None:
     """Raise CheckoutError for an invalid name, such as one that leads out of its directory."""
     if b"/" in name or name in _NO_NAMES or b"\0" in name:
         raise CheckoutError(f"invalid name {os.fsdecode(name)!r} in a tree", hint=CHECK_STORE)
+
+
+def check_names(names: Collection[bytes]) -> None:
+    """Raise CheckoutError if any name is invalid, except for `.`, the folder's own entry."""
+    # one search for all names, since a sysroot has tens of thousands
+    text = b"/".join(names)
+    is_valid = b"\0" not in text and text.count(b"/") == max(0, len(names) - 1)
+    if is_valid and b"" not in names and b".." not in names:
+        return
+    for name in names:
+        if name != b".":
+            check_name(name)
 
 
 _Group = tuple[object, ...]
@@ -82,13 +94,13 @@ def plan_folder(now: Listing, target: Listing, *, shared_inodes: bool) -> Folder
     With `shared_inodes`, other directories share the files, so no mtime is changed. Raises
     CheckoutError for an invalid name.
     """
+    check_names(target.keys())
     removed = [(name, now[name]) for name in now.keys() - target.keys()]
     plan = FolderPlan(removed, [], [], [])
     for name, node in target.items():
         present = now.get(name)
         if present == node or name == b".":
             continue
-        check_name(name)
         if node.mode & FILE_TYPE == stat.S_IFDIR:
             plan.folders.append((name, present, node))
         elif present is None:
@@ -240,10 +252,10 @@ class _Checkout:
         else:
             _finish(fd, own)
 
-    def place(self, fd: int, prefix: bytes, files: Iterable[tuple[bytes, FileNode]]) -> None:
+    def place(self, fd: int, prefix: bytes, files: Sequence[tuple[bytes, FileNode]]) -> None:
         """Place new entries other than folders."""
+        self.placed += len(files)
         for name, node in files:
-            self.placed += 1
             if node.link and not self.placer.shares:
                 self.torn.add(node.link)  # mend_links places it
             elif node.mode & FILE_TYPE == stat.S_IFREG:

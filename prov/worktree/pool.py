@@ -80,6 +80,9 @@ _FAILURES = {
 }
 
 
+_NO_FOLDER = (LinkFailure.MISSING, LinkFailure.NOT_OPEN)
+
+
 def link_failure(number: int) -> LinkFailure:
     """Return the reason for an error number of link(2)."""
     return _FAILURES.get(number, LinkFailure.OTHER)
@@ -103,6 +106,7 @@ class Pool:
     """If set, equal files at different paths, or under different values, do not share inodes."""
     notes: list[tuple[bytes, str]] = field(default_factory=list)
     _fd: int = -1
+    _owner: int = field(default_factory=os.geteuid)
 
     def __del__(self) -> None:
         if self._fd >= 0:
@@ -151,7 +155,8 @@ class Pool:
                 if self._remedy(error, source, node):
                     continue
                 return False
-            if is_sealed(os.stat(name, dir_fd=folder, follow_symlinks=False), node):
+            state = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if is_sealed(state, node, self._owner):
                 return True
             os.unlink(name, dir_fd=folder)
             self.notes.append((path, "the pool's file was written to; it is restored from git"))
@@ -181,16 +186,26 @@ class Pool:
             node, path, folder
         )
 
-    def _make_folder(self, folder: Path) -> None:
+    def _make_folder(self, name: str) -> None:
+        """Create the pool's folder if it is missing, and a folder in it; open the first."""
         if not self.folder.is_dir():
             make_private(self.folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        # also if it is open: that one can have been deleted
+        self._reopen()
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, dir_fd=self._fd)
+
+    def _reopen(self) -> None:
+        fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = fd
+        close_to_others(fd)
 
     def _open(self) -> bool:
         """Open the pool's folder for links; return False if it does not exist yet."""
         with contextlib.suppress(OSError):
-            self._fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            close_to_others(self._fd)
+            self._reopen()
         return self._fd >= 0
 
     # files of the pool
@@ -224,55 +239,62 @@ class Pool:
 
     def share(self, file: Path, node: FileNode, path: bytes) -> None:
         """Hardlink a file that no task writes to into the pool."""
-        link = self.folder / self.name(node, path)
+        name = self.name(node, path)
         if self._is_private(node):
             return
         for _ in range(2):
             try:
-                os.link(file, link, follow_symlinks=False)
+                os.link(file, name, dst_dir_fd=self._fd, follow_symlinks=False)
                 return
-            except FileNotFoundError:
-                self._make_folder(link.parent)
-            except OSError:  # the pool has the file, or can create it from the store
-                return
+            except OSError as error:
+                if link_failure(error.errno or 0) not in _NO_FOLDER:
+                    return  # the pool has the file, or can create it from the store
+                self._make_folder(name[:2])
 
     def _fill(self, name: str, node: FileNode, *, replace: bool) -> bool:
         chunks = partial(content, self.objects, node, self.token_paths)
         return self._write(name, node, lambda fd: write_chunks(fd, chunks()), replace=replace)
 
     def _write(
-        self, name: str, node: FileNode, fill: Callable[[int], object], *, replace: bool = False
+        self, name: str, node: FileNode, fill: Callable[[int], int], *, replace: bool = False
     ) -> bool:
         """Write a pool file; return False if the pool is not writable.
 
-        Unless `replace` is set, an existing file stays.
+        `fill` writes the content to a descriptor and returns its size in bytes. Unless `replace` is
+        set, an existing file stays.
         """
-        path = self.folder / name
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+        temporary = f"{name[:3]}.{name[3:]}.{os.getpid()}.{time.monotonic_ns()}"
         try:
-            self._make_folder(path.parent)
-            fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fd = self._create(temporary)
         except OSError as error:
             if error.errno in NOT_WRITABLE:
                 return False
             raise
         try:
-            fill(fd)
+            size = fill(fd)
             os.fchmod(fd, stat.S_IMODE(node.mode))
-            mtime = sealed_mtime(node.oid, os.fstat(fd).st_size, node.mtime)
+            mtime = sealed_mtime(node.oid, size, node.mtime)
             os.utime(fd, ns=(mtime, mtime))
-            if replace or not _link_first(temporary, path):
-                os.rename(temporary, path)
+            if replace or not _link_first(temporary, name, self._fd):
+                os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                os.unlink(temporary, dir_fd=self._fd)
             raise
         finally:
             os.close(fd)
-        if self._fd >= 0 and os.fstat(self._fd).st_nlink == 0:  # deleted and created again
-            os.close(self._fd)
-            self._fd = -1
         return True
+
+    def _create(self, name: str) -> int:
+        """Create a file of the pool, and missing folders; return its descriptor."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            return os.open(name, flags, 0o600, dir_fd=self._fd)
+        except OSError as error:
+            if link_failure(error.errno or 0) not in _NO_FOLDER:
+                raise
+        self._make_folder(name[:2])
+        return os.open(name, flags, 0o600, dir_fd=self._fd)
 
     # the generation
 
@@ -293,15 +315,15 @@ class Pool:
             replace_file(self._generation_file, f"{self.generation() + 1}\n".encode())
 
 
-def _link_first(temporary: Path, path: Path) -> bool:
+def _link_first(temporary: str, name: str, folder: int) -> bool:
     """Move a file to its name unless that exists; return False if links are not supported."""
     try:
-        os.link(temporary, path)
+        os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except FileExistsError:
         pass
     except OSError:
         return False
-    os.unlink(temporary)
+    os.unlink(temporary, dir_fd=folder)
     return True
 
 
@@ -315,7 +337,8 @@ class _Changed(OSError):
     """A file has changed since its capture."""
 
 
-def _clone(source: int, target: int, captured: ScannedFile) -> None:
+def _clone(source: int, target: int, captured: ScannedFile) -> int:
+    """Copy a file to a descriptor; return its size in bytes. Raises _Changed."""
     try:
         fcntl.ioctl(target, FICLONE, source)
     except OSError:  # most file systems do not support it
@@ -325,3 +348,4 @@ def _clone(source: int, target: int, captured: ScannedFile) -> None:
     state = os.fstat(source)
     if (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns) != captured[2:]:
         raise _Changed
+    return state.st_size
