@@ -96,6 +96,8 @@ class ObjectDatabase:
         self.git_dir = git_dir
         self.folder = git_dir / "objects" / "pack"
         self._packs: dict[str, PackFile] = {}
+        self._last_pack: PackFile | None = None
+        """The pack in which the last object was found."""
         self._stamp = -1
         self._git: pygit2.Repository | None = None
 
@@ -144,6 +146,7 @@ class ObjectDatabase:
             for name in os.listdir(self.folder)
             if name.endswith(".idx") and name.startswith("pack-")
         }
+        self._last_pack = None
         for vanished in self._packs.keys() - names:
             self._packs.pop(vanished).close()
         for new in names - self._packs.keys():
@@ -156,9 +159,15 @@ class ObjectDatabase:
         return True
 
     def _find(self, oid: Oid) -> tuple[PackFile, int] | None:
+        # objects that are read together are mostly in the same pack
+        if self._last_pack is not None:
+            place = self._last_pack.find(oid)
+            if place >= 0:
+                return self._last_pack, place
         for pack in self._packs.values():
             place = pack.find(oid)
             if place >= 0:
+                self._last_pack = pack
                 return pack, place
         return None
 

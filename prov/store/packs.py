@@ -42,6 +42,8 @@ _TRAILER = 20
 LONGEST_HEADER = 10
 """The maximum length of an entry's header in bytes: a size has at most 64 bits."""
 STREAM_CHUNK = 1 << 20
+FIRST_READ = 4096
+"""The number of bytes to read first: most trees and small files are complete with them."""
 LEVEL = 1
 SEARCHED = 128
 """The number of ids up to which a linear search is faster than bisection."""
@@ -223,7 +225,10 @@ class PackFile:
         Git must resolve deltas.
         """
         fd, offset = self._begin(place)
-        data = os.pread(fd, 4096, offset)
+        return self._read_at(fd, offset, os.pread(fd, FIRST_READ, offset))
+
+    def _read_at(self, fd: int, offset: int, data: bytes) -> tuple[Kind, bytes] | None:
+        """Return an object as `read` does, given the `FIRST_READ` bytes from its offset on."""
         number, size, length = self._entry(data, offset)
         if number in _DELTAS:
             return None
@@ -231,13 +236,13 @@ class PackFile:
             raise self._damaged(offset)
         # deflate grows data by at most 5 bytes per 16 KiB, and zlib adds 6
         missing = length + size + (size >> 10) + 64 - len(data)
-        if missing > 0 and len(data) == 4096:
+        if missing > 0 and len(data) == FIRST_READ:
             # limited by the pack's size, since the entry's size can be wrong
-            data += os.pread(fd, min(missing, self._size), offset + 4096)
+            data += os.pread(fd, min(missing, self._size), offset + FIRST_READ)
         inflater = isal_zlib.decompressobj()
         try:
             # one byte more detects content that is longer than `size`
-            content = inflater.decompress(data[length:], size + 1)
+            content = inflater.decompress(memoryview(data)[length:], size + 1)
         except INFLATE_ERROR as error:
             raise self._damaged(offset) from error
         if len(content) != size:
@@ -293,14 +298,15 @@ class PackFile:
     def stream(self, place: int) -> tuple[Kind, int, Iterator[bytes]] | None:
         """Return the kind, size and content in chunks, or None for a delta."""
         fd, offset = self._begin(place)
-        number, size, length = self._entry(os.pread(fd, 32, offset), offset)
+        data = os.pread(fd, FIRST_READ, offset)
+        number, size, length = self._entry(data, offset)
         if number in _DELTAS:
             return None
         if number not in KIND_NAMES:
             raise self._damaged(offset)
         # for a small object, do not read a whole chunk of the pack
         if size <= STREAM_CHUNK:
-            whole = self.read(place)
+            whole = self._read_at(fd, offset, data)
             return whole and (whole[0], size, iter((whole[1],)))
         # a separate descriptor, since this pack is closed when another process has joined it into
         # a new one, which can happen before the last chunk is read

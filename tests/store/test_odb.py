@@ -27,7 +27,7 @@ from prov.store.odb import (
     ObjectWriter,
     packs_to_join,
 )
-from prov.store.packs import STREAM_CHUNK
+from prov.store.packs import STREAM_CHUNK, PackFile
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from tests.conftest import Git
@@ -197,6 +197,47 @@ def test_the_same_object_is_written_once(store: Store) -> None:
     before = packs(store)
     assert write_blobs(store, [b"b", b"a"]) == first[::-1]
     assert sorted(packs(store)) == sorted(before)
+
+
+def test_the_pack_of_the_last_object_is_searched_first(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = [
+        write_blobs(store, [b"%d %d" % (pack, number) for number in range(3)]) for pack in range(4)
+    ]
+    searches: list[Path] = []
+    real = PackFile.find
+
+    def counting(pack: PackFile, oid: Oid) -> int:
+        searches.append(pack.path)
+        return real(pack, oid)
+
+    monkeypatch.setattr(PackFile, "find", counting)
+    for oids in written:
+        store.objects.read(oids[0])
+        searches.clear()
+        for oid in oids:
+            store.objects.read(oid)
+        assert len(searches) == len(oids)
+        assert len(set(searches)) == 1
+
+
+@pytest.mark.parametrize(("size", "reads"), [(0, 1), (3000, 1), (100_000, 2)])
+def test_a_small_blob_is_streamed_by_few_reads(
+    store: Store, monkeypatch: pytest.MonkeyPatch, size: int, reads: int
+) -> None:
+    [oid] = write_blobs(store, [os.urandom(size)])
+    store.objects.read(oid)
+    offsets: list[int] = []
+    real = os.pread
+
+    def counting(fd: int, count: int, offset: int) -> bytes:
+        offsets.append(offset)
+        return real(fd, count, offset)
+
+    monkeypatch.setattr(os, "pread", counting)
+    assert len(b"".join(store.objects.stream_blob(oid))) == size
+    assert len(offsets) == reads
 
 
 def test_a_writer_reads_unfinished_objects(store: Store) -> None:
