@@ -237,7 +237,7 @@ def begin(store: Store, task: BuildTask) -> None:
 
 def _is_empty(snapshot: Snapshot) -> bool:
     top = snapshot.folders[b""]
-    return not (top.entries or top.folders)
+    return top.is_empty
 
 
 def _next_outside(store: Store, task: BuildTask) -> OutsideRef:

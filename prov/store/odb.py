@@ -533,7 +533,9 @@ class ObjectWriter:
 
     def add_blob(self, data: bytes) -> Oid:
         """Add a file's content; it cannot be read before `finish`."""
-        oid = hashlib.sha1(b"blob %d\0" % len(data) + data).digest()
+        digest = hashlib.sha1(b"blob %d\0" % len(data))
+        digest.update(data)  # joining the two would copy the content
+        oid = digest.digest()
         if not self.has(oid):
             self._pack().add(oid, "blob", data)
         return oid

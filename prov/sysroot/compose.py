@@ -27,11 +27,11 @@ from prov.sysroot.state import SysrootState, boot_id, place_of, request_digest
 from prov.sysroot.transaction import SysrootFiles, Transaction
 from prov.worktree.attributes import EMPTY, FileNode, Pair, at_path, walk
 from prov.worktree.checkout import checkout
+from prov.worktree.folders import ScannedFile
 from prov.worktree.merge import Conflict, Owned, edit
 from prov.worktree.path_tokens import TokenPaths
 from prov.worktree.placer import PrivatePlacer
 from prov.worktree.pool import GUARDED, OPEN, Pool
-from prov.worktree.scan import ScannedFile
 from prov.worktree.verify import Mismatch, differences, folders_seal
 
 

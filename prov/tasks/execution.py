@@ -43,7 +43,6 @@ from prov.tasks.taskhash import OwnInputs, output_paths, task_hash
 from prov.tasks.workdir import Workdir
 from prov.worktree.attributes import EMPTY, Pair, at_path, nest
 from prov.worktree.merge import Owned
-from prov.worktree.scan import ScannedFile
 from prov.worktree.snapshot import Snapshot
 
 LOG_TAIL = 20
@@ -323,9 +322,8 @@ class _Execution:
             for path, folder in snapshot.folders.items():
                 if path == top or path.startswith(top + b"/"):
                     where = self.workdir.path / os.fsdecode(path)
-                    files = zip(folder.entries, folder.oids, strict=True)
                     self.workspace.sysroots.adopt(
-                        (where / os.fsdecode(seen[0]), oid, ScannedFile(*seen))
-                        for seen, oid in files
-                        if oid is not None and stat.S_ISREG(seen[1])
+                        (where / os.fsdecode(file.name), oid, file)
+                        for file, oid in folder.files()
+                        if stat.S_ISREG(file.mode)
                     )

@@ -16,9 +16,9 @@ from prov.store.repository import Store
 from prov.tasks.sandbox import HOSTTOOLS, TaskPaths, place_text, seen_workdir
 from prov.tasks.taskhash import OwnInputs
 from prov.worktree.attributes import Pair, TreeWriter
+from prov.worktree.folders import ScannedFile
 from prov.worktree.merge import Owned
 from prov.worktree.path_tokens import TokenPaths
-from prov.worktree.scan import ScannedFile
 from prov.worktree.verify import Mismatch
 
 Status = Literal["ran", "failed", "done by another"]

@@ -193,7 +193,7 @@ class Workdir:
             self._running.unlink(missing_ok=True)
             return Start(CommitId(commit), snapshot.pair)
         # an empty WORKDIR (after rm_work) and a scratch WORKDIR have nothing to keep
-        if self.workspace.alias or not (top.entries or top.folders):
+        if self.workspace.alias or top.is_empty:
             return Start(empty_start(self.writer).commit, snapshot.pair)
         return self._keep(snapshot, CommitId(commit) if commit else None)
 

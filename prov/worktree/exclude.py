@@ -45,12 +45,14 @@ class Exclude:
         )
         self._spec = _compile(others) if others else None
 
-    def may_match(self, folder: bytes) -> bool:
-        """Return whether any direct entry of this folder can match.
+    def may_match(self, folder: bytes, names: Iterable[bytes]) -> bool:
+        """Return whether any of the names in this folder can match.
 
         Most folders return False; their entries need no check.
         """
-        return bool(self._names) or self._spec is not None or folder in self._parents
+        if self._spec is not None or folder in self._parents:
+            return True
+        return not self._names.isdisjoint(names)
 
     def __call__(self, path: bytes, *, directory: bool) -> bool:
         """Return whether a path, relative to the captured directory, is excluded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -10,34 +11,12 @@ from typing import TypeVar, cast
 from prov.processes import decode_answer, start_child
 from prov.progress import report
 
-SHARE_HERE = 0.54
-"""This process's share of the work: the other one must also finish its pack and send its result."""
 HANDED_OUT = 1024
 """The maximum number of pieces: their four-byte numbers fit the kernel's smallest pipe."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def in_two_processes(
-    work: Sequence[Item],
-    weight: Callable[[Item], int],
-    *,
-    in_parent: Callable[[list[Item]], list[Result]],
-    in_child: Callable[[list[Item]], list[Result]],
-) -> list[Result]:
-    """Return a result for each item, in order; `in_child` gets slightly less than half the weight.
-
-    Raises the ProvError of either process. Results must be picklable.
-    """
-    half, first, at = int(sum(map(weight, work)) * SHARE_HERE), 0, 0
-    for at, item in enumerate(work):  # noqa: B007 (used after the loop)
-        first += weight(item)
-        if first >= half:
-            break
-    mine, theirs = list(work[: at + 1]), list(work[at + 1 :])
-    own_results, others = _both(lambda: in_parent(mine), lambda: in_child(theirs), "reading files")
-    return own_results + others
+Other = TypeVar("Other")
 
 
 def by_turns(
@@ -49,25 +28,67 @@ def by_turns(
     dies. Results must be picklable.
     """
     pieces = min(len(work), HANDED_OUT)
-    reader, writer = os.pipe()
-    os.write(writer, b"".join(number.to_bytes(4) for number in range(pieces)))
-    os.close(writer)
 
-    def taken() -> Iterator[Item]:
-        while data := os.read(reader, 4):
-            number = int.from_bytes(data)
-            report(activity, number, pieces)
+    def taken(tokens: Iterator[int]) -> Iterator[Item]:
+        for number in tokens:
             yield from work[number::pieces]
 
+    with _tokens(pieces, activity) as tokens:
+        return _both(lambda: do(taken(tokens)), lambda: do(taken(tokens)), activity)
+
+
+def from_both_ends(
+    work: Sequence[Item],
+    activity: str,
+    *,
+    in_parent: Callable[[Iterator[Item]], Result],
+    in_child: Callable[[Iterator[Item]], Other],
+) -> tuple[Result, Other]:
+    """Return the results of two functions that share a sequence of work as they become free.
+
+    This process fetches items from the front, and the second one from the back, so that each gets
+    one part of the sequence. Raises as `by_turns` does. The second result must be picklable.
+    """
+    pieces = min(len(work), HANDED_OUT)
+
+    def piece(number: int) -> Sequence[Item]:
+        return work[number * len(work) // pieces : (number + 1) * len(work) // pieces]
+
+    # as many tokens as pieces: the two never meet, whoever fetches which
+    def front(tokens: Iterator[int]) -> Iterator[Item]:
+        for number, _ in enumerate(tokens):
+            yield from piece(number)
+
+    def back(tokens: Iterator[int]) -> Iterator[Item]:
+        for number, _ in enumerate(tokens, 1):
+            yield from reversed(piece(pieces - number))
+
+    with _tokens(pieces, activity) as tokens:
+        return _both(lambda: in_parent(front(tokens)), lambda: in_child(back(tokens)), activity)
+
+
+@contextlib.contextmanager
+def _tokens(count: int, activity: str) -> Iterator[Iterator[int]]:
+    """Yield the numbers below `count`, each of which one of two processes gets when free."""
+    reader, writer = os.pipe()
+    os.write(writer, b"".join(number.to_bytes(4) for number in range(count)))
+    os.close(writer)
+
+    def taken() -> Iterator[int]:
+        while data := os.read(reader, 4):
+            number = int.from_bytes(data)
+            report(activity, number, count)
+            yield number
+
     try:
-        return _both(lambda: do(taken()), lambda: do(taken()), activity)
+        yield taken()
     finally:
         os.close(reader)
 
 
 def _both(
-    in_parent: Callable[[], Result], in_child: Callable[[], Result], activity: str
-) -> tuple[Result, Result]:
+    in_parent: Callable[[], Result], in_child: Callable[[], Other], activity: str
+) -> tuple[Result, Other]:
     child = start_child(in_child)
     try:
         with os.fdopen(child.answer, "rb") as answers:
@@ -78,4 +99,4 @@ def _both(
         os.waitpid(child.pid, 0)
         raise
     status = os.waitpid(child.pid, 0)[1]
-    return own_results, cast(Result, decode_answer(data, status, activity))
+    return own_results, cast(Other, decode_answer(data, status, activity))

@@ -26,6 +26,7 @@ from pathlib import Path
 from prov.files import close_to_others, locked, make_private, replace_file
 from prov.store.objects import object_id
 from prov.worktree.attributes import ROOT, FileNode
+from prov.worktree.folders import ScannedFile
 from prov.worktree.path_tokens import TokenPaths
 from prov.worktree.placer import (
     NO_ROOM,
@@ -37,7 +38,6 @@ from prov.worktree.placer import (
     sealed_mtime,
     write_chunks,
 )
-from prov.worktree.scan import ScannedFile
 
 LINK_REFUSED = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EACCES, errno.EROFS, errno.ENOSYS)
 """Errors of link(2) for another file system, one without hardlinks, a read-only one, or a file of

@@ -2,7 +2,7 @@
 
 A scan lists the names and stats of all entries and compares them with the last capture's. For an
 unchanged directory, this is the whole cost of a capture. So two processes scan a large directory,
-and the loop over the entries is as short as possible.
+and no statement runs for each entry: a folder's names, stats and comparison are one call each.
 """
 
 from __future__ import annotations
@@ -10,63 +10,45 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum, auto
-from typing import NamedTuple, cast
+from operator import attrgetter
+from typing import NamedTuple
 
 from prov.errors import UnreadableError
 from prov.files import set_mode, within_reach
-from prov.store.objects import Oid
-from prov.worktree.attributes import EMPTY, FILE_TYPE, ROOT, Pair
+from prov.worktree.attributes import FILE_TYPE, ROOT
 from prov.worktree.exclude import Exclude
-from prov.worktree.parallel import in_two_processes
+from prov.worktree.folders import (
+    Folder,
+    FolderChange,
+    FolderState,
+    Link,
+    Owner,
+    Stat,
+    Xattrs,
+    change_of,
+    cost_of_reading,
+    known_oids,
+)
+from prov.worktree.parallel import by_turns
 
 NO_MTIME = -(1 << 63)
 """The mtime recorded for the top, whose real one changes with each excluded entry."""
-PARALLEL_ENTRIES = 20_000
 DEEPEST = 2_000
 """The maximum depth of folders: git and other tools cannot handle deeper ones."""
+PARALLEL_ENTRIES = 4_000
+"""The number of entries after which two processes share the rest: a fork costs as much as 2,000."""
 SPLIT_FROM = 64
 """The number of folders to queue before two processes share them, which balances the halves."""
 DEVICES = frozenset((stat.S_IFCHR, stat.S_IFBLK))
-
-Xattrs = tuple[tuple[bytes, bytes], ...]
-"""Names and values of extended attributes."""
+_stat_of = attrgetter("st_mode", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
 
 
-class ScannedFile(NamedTuple):
-    """The stat of an entry: if it is unchanged, the content is unchanged too.
-
-    `size` is the device number of a device. Times are in nanoseconds.
-    """
-
-    name: bytes
-    mode: int
-    inode: int
-    size: int
-    mtime: int
-    ctime: int
-
-
-class Folder(NamedTuple):
-    """A directory of a snapshot: its own mode and mtime, its entries, and its trees.
-
-    `oids` has an item for each of `entries`, None for an entry without content (a fifo). `links`
-    has the (device, inode, name) of entries with more than one link. `owners` has the owners that
-    are not root, with `.` for the directory itself. `stable` is the pair without mtimes and
-    hardlink groups.
-    """
-
-    own: tuple[int, int]
-    entries: tuple[ScannedFile, ...]
-    folders: tuple[bytes, ...]
-    oids: tuple[Oid | None, ...]
-    links: tuple[tuple[int, int, bytes], ...]
-    xattrs: dict[bytes, Xattrs]
-    owners: dict[bytes, tuple[int, int]]
-    recorded: Pair = EMPTY
-    stable: Pair = EMPTY
+def has_content(mode: int) -> bool:
+    """Return whether git can store an entry of this mode: a regular file or a link."""
+    return mode & FILE_TYPE in (stat.S_IFREG, stat.S_IFLNK)
 
 
 class Faked(NamedTuple):
@@ -74,7 +56,7 @@ class Faked(NamedTuple):
 
     inode: int
     mode: int
-    owner: tuple[int, int]
+    owner: Owner
     rdev: int = 0
     xattrs: Xattrs = ()
 
@@ -85,71 +67,59 @@ class PendingFolder(NamedTuple):
     path: bytes
     mode: int
     mtime: int
-    owner: tuple[int, int]
+    owner: Owner
 
-
-class FolderChange(Enum):
-    """How a folder differs from the last capture, apart from its subfolders' content."""
-
-    NONE = auto()
-    ATTRIBUTES = auto()
-    """Its own attributes, subfolder names, hardlinks or owners differ, but no files do."""
-    ENTRIES = auto()
-
-
-def change_of(before: Folder | None, state: Folder) -> FolderChange:
-    """Return how a folder differs from the last capture.
-
-    `state.xattrs` has only the xattrs that fakeroot reports; the others are read only after a
-    difference was found.
-    """
-    if before is None or state.entries != before.entries:
-        return FolderChange.ENTRIES
-    is_same = (
-        state.own == before.own
-        and state.folders == before.folders
-        and state.owners == before.owners
-        # this includes device numbers, which a reboot can change
-        and state.links == before.links
-        and all(before.xattrs.get(name) == xattrs for name, xattrs in state.xattrs.items())
-    )
-    return FolderChange.NONE if is_same else FolderChange.ATTRIBUTES
+    @property
+    def name(self) -> bytes:
+        return self.path[self.path.rfind(b"/") + 1 :]
 
 
 @dataclass(slots=True)
 class _Listing:
-    """The entries that the file system lists in one folder."""
+    """The entries that the file system lists in one folder, sorted by name."""
 
-    entries: list[tuple[bytes, int, int, int, int, int]] = field(default_factory=list)
-    """The fields of `ScannedFile`, as plain tuples, since most are only compared."""
-    names: list[bytes] = field(default_factory=list)
-    """The names of its subfolders; `inodes` and `folders` have the same order."""
-    inodes: list[int] = field(default_factory=list)
-    folders: list[PendingFolder] = field(default_factory=list)
-    links: list[tuple[int, int, bytes]] = field(default_factory=list)
+    names: list[bytes]
+    stats: list[Stat]
+    folders: list[PendingFolder]
+    inodes: list[int]
+    """The inodes of its subfolders."""
+    links: list[Link]
 
     def apply(self, fakes: Mapping[bytes, Faked]) -> None:
         """Replace modes, owners of folders, and device numbers with those from fakeroot."""
-        for number, (name, mode, inode, size, mtime, ctime) in enumerate(self.entries):
-            fake = fakes.get(name)
+        for number, (_, inode, size, mtime, ctime) in enumerate(self.stats):
+            fake = fakes.get(self.names[number])
             if fake is not None:
-                mode = fake.mode
-                size = fake.rdev if mode & FILE_TYPE in DEVICES else size
-                self.entries[number] = (name, mode, inode, size, mtime, ctime)
-        for number, name in enumerate(self.names):
-            fake = fakes.get(name)
+                size = fake.rdev if fake.mode & FILE_TYPE in DEVICES else size
+                self.stats[number] = (fake.mode, inode, size, mtime, ctime)
+        for number, folder in enumerate(self.folders):
+            fake = fakes.get(folder.name)
             if fake is not None:
-                folder = self.folders[number]
                 self.folders[number] = folder._replace(mode=fake.mode, owner=fake.owner)
 
 
-class _Part(NamedTuple):
-    """The result of one of two processes; it names unchanged folders only, to be fast to send."""
-
-    changed: dict[bytes, Folder]
-    unchanged: list[bytes]
-    opened: dict[bytes, int]
-    vanished: list[bytes]
+def _listing(below: bytes, names: list[bytes], states: list[os.stat_result]) -> _Listing:
+    """Separate the entries of one folder; `below` is the folder's path with a slash."""
+    stats: list[Stat] = list(map(_stat_of, states))
+    special = [at for at, row in enumerate(stats) if row[0] & FILE_TYPE != stat.S_IFREG]
+    linked = {at for at, state in enumerate(states) if state.st_nlink > 1}
+    listing = _Listing(names, stats, [], [], [])
+    folders = set()
+    for at in special:
+        mode, inode, _, mtime, ctime = stats[at]
+        if mode & FILE_TYPE == stat.S_IFDIR:
+            listing.folders.append(PendingFolder(below + names[at], mode, mtime, ROOT))
+            listing.inodes.append(inode)
+            folders.add(at)
+        elif mode & FILE_TYPE in DEVICES:
+            stats[at] = (mode, inode, states[at].st_rdev, mtime, ctime)
+    listing.links = sorted(
+        (states[at].st_dev, states[at].st_ino, names[at]) for at in linked - folders
+    )
+    if folders:
+        listing.names = [name for at, name in enumerate(names) if at not in folders]
+        listing.stats = [row for at, row in enumerate(stats) if at not in folders]
+    return listing
 
 
 @dataclass(slots=True)
@@ -158,6 +128,8 @@ class Scan:
 
     folders: dict[bytes, Folder] = field(default_factory=dict)
     """All folders by path, parents first."""
+    unread: dict[bytes, int] = field(default_factory=dict)
+    """The changed folders, with the bytes to read in their files and `FILE_WEIGHT` for each."""
     unchanged: set[bytes] = field(default_factory=set)
     """Folders whose own mode, mtime and entries equal the last capture's."""
     vanished: list[bytes] = field(default_factory=list)
@@ -165,15 +137,24 @@ class Scan:
     opened: dict[bytes, int] = field(default_factory=dict)
     """The original modes of folders made readable; `Scanner.close` restores them."""
 
+    def add(self, part: Scan, before: Mapping[bytes, Folder]) -> None:
+        """Add what a process has scanned; it sends the paths of unchanged folders only."""
+        self.folders.update(part.folders)
+        self.folders.update((path, before[path]) for path in part.unchanged)
+        self.unread.update(part.unread)
+        self.unchanged.update(part.unchanged)
+        self.vanished += part.vanished
+        self.opened.update(part.opened)
+
     def drop_vanished(self) -> None:
         """Remove the vanished folders from the folders that list them."""
         for path in self.vanished:
             parent, _, name = path.rpartition(b"/")
             folder = self.folders[parent]
-            # entries from the cache are plain tuples
-            entries = tuple(ScannedFile(*entry) for entry in folder.entries)
-            names = tuple(other for other in folder.folders if other != name)
-            self.folders[parent] = folder._replace(entries=entries, folders=names)
+            state = folder.decode()
+            names = [other for other in state.folders if other != name]
+            self.folders[parent] = folder._replace(state=state._replace(folders=names).encode())
+            self.unread.setdefault(parent, 0)
             self.unchanged.discard(parent)
 
 
@@ -214,57 +195,38 @@ class Scanner:
         return self.root + b"/" + path if path else self.root
 
     def _scan_all(self, scan: Scan) -> Scan:
-        pending = [PendingFolder(b"", os.stat(self.root).st_mode, NO_MTIME, ROOT)]
-        if sum(len(folder.entries) for folder in self.before.values()) < PARALLEL_ENTRIES:
-            self._scan(pending, scan)
-            scan.drop_vanished()
-            return scan
-        while pending and len(pending) < SPLIT_FROM:
-            self._folder(pending.pop(0), pending, scan)
-        weights = self._weights([folder.path for folder in pending])
-        for part in in_two_processes(
-            pending, lambda folder: weights[folder.path], in_parent=self._part, in_child=self._part
-        ):
-            scan.opened.update(part.opened)
-            scan.vanished += part.vanished
-            scan.folders.update(part.changed)
-            scan.folders.update((path, self.before[path]) for path in part.unchanged)
-            scan.unchanged.update(part.unchanged)
+        pending = deque([PendingFolder(b"", os.stat(self.root).st_mode, NO_MTIME, ROOT)])
+        entries = 0
+        while pending and (entries < PARALLEL_ENTRIES or len(pending) < SPLIT_FROM):
+            entries += self._folder(pending.popleft(), pending, scan)
+        if pending and len(os.sched_getaffinity(0)) > 1:
+            for part in by_turns(list(pending), self._part, "scanning folders"):
+                scan.add(part, self.before)
+        else:
+            self._below(pending, scan)
         scan.drop_vanished()
         scan.folders = dict(sorted(scan.folders.items()))  # parents first
         return scan
 
-    def _part(self, pending: list[PendingFolder]) -> list[_Part]:
-        """Scan some folders with their content."""
+    def _part(self, folders: Iterable[PendingFolder]) -> Scan:
+        """Scan some folders with their content; return the unchanged ones by their paths only."""
         scan = Scan()
         try:
-            self._scan(pending, scan)
+            for folder in folders:
+                self._below(deque([folder]), scan)
         except BaseException:
             self.close(scan)
             raise
-        changed = {
-            path: folder for path, folder in scan.folders.items() if path not in scan.unchanged
-        }
-        return [_Part(changed, list(scan.unchanged), scan.opened, scan.vanished)]
+        for path in scan.unchanged:
+            del scan.folders[path]
+        return scan
 
-    def _weights(self, paths: list[bytes]) -> dict[bytes, int]:
-        """Return the number of entries below each path in the last capture."""
-        weights = dict.fromkeys(paths, 1)
-        depth = max((path.count(b"/") for path in paths), default=0) + 1
-        for path, folder in self.before.items():
-            parts = path.split(b"/")
-            for length in range(1, min(depth, len(parts)) + 1):
-                top = b"/".join(parts[:length])
-                if top in weights:
-                    weights[top] += len(folder.entries)
-                    break
-        return weights
-
-    def _scan(self, pending: list[PendingFolder], scan: Scan) -> None:
+    def _below(self, pending: deque[PendingFolder], scan: Scan) -> None:
         while pending:
             self._folder(pending.pop(), pending, scan)
 
-    def _folder(self, folder: PendingFolder, pending: list[PendingFolder], scan: Scan) -> None:
+    def _folder(self, folder: PendingFolder, pending: deque[PendingFolder], scan: Scan) -> int:
+        """Scan one folder and queue its subfolders; return the number of its entries."""
         path = folder.path
         if path.count(b"/") >= DEEPEST:
             raise UnreadableError(
@@ -275,14 +237,18 @@ class Scanner:
         try:
             with within_reach(self._absolute(path)) as reachable:
                 try:
-                    self._list(folder, reachable, pending, scan)
+                    listing = self._read(path, reachable)
                 except PermissionError as error:
                     self._open(path, reachable, scan, error)
-                    self._list(folder, reachable, pending, scan)
+                    listing = self._read(path, reachable)
+                self._compare(folder, reachable, listing, scan)
         except (FileNotFoundError, NotADirectoryError):
             if not self.live or not path:
                 raise
             scan.vanished.append(path)
+            return 0
+        pending += listing.folders
+        return len(listing.names)
 
     def _open(self, path: bytes, reachable: bytes, scan: Scan, error: PermissionError) -> None:
         """Make a folder readable for its owner until `close`. Raises UnreadableError."""
@@ -296,87 +262,73 @@ class Scanner:
             ) from error
         scan.opened[path] = mode
 
-    def _list(
-        self, folder: PendingFolder, reachable: bytes, pending: list[PendingFolder], scan: Scan
+    def _compare(
+        self, folder: PendingFolder, reachable: bytes, listing: _Listing, scan: Scan
     ) -> None:
-        """List one folder, compare it with the last capture, and queue its subfolders."""
+        """Compare one folder with the last capture."""
         path = folder.path
-        listing = self._read(path, reachable)
-        owners = {} if folder.owner == ROOT else {b".": folder.owner}
-        xattrs: dict[bytes, Xattrs] = {}
+        owners = [] if folder.owner == ROOT else [(b".", folder.owner)]
+        faked: dict[bytes, Xattrs] = {}
         if self.faked:
             fakes = self._fakes(path, listing)
             listing.apply(fakes)
-            files = {entry[0]: fakes[entry[0]] for entry in listing.entries if entry[0] in fakes}
-            owners |= {name: fake.owner for name, fake in files.items() if fake.owner != ROOT}
-            xattrs = {name: fake.xattrs for name, fake in files.items() if fake.xattrs}
-        pending += listing.folders
-        listing.entries.sort()
-        listing.names.sort()
-        listing.links.sort()
-        state = Folder(
-            own=(folder.mode, folder.mtime),
-            # plain tuples, which are faster to create and equal to named ones
-            entries=cast(tuple[ScannedFile, ...], tuple(listing.entries)),
-            folders=tuple(listing.names),
-            oids=(),
-            links=tuple(listing.links),
-            xattrs=xattrs,
-            owners=owners,
+            files = [(name, fakes[name]) for name in listing.names if name in fakes]
+            owners += [(name, fake.owner) for name, fake in files if fake.owner != ROOT]
+            faked = {name: fake.xattrs for name, fake in files if fake.xattrs}
+        state = FolderState(
+            (folder.mode, folder.mtime),
+            listing.names,
+            listing.stats,
+            [inside.name for inside in listing.folders],
+            listing.links,
+            owners,
         )
+        encoded = state.encode()
         before = self.before.get(path)
-        change = change_of(before, state)
+        change = change_of(before, state, encoded, faked)
         if before is not None and change is FolderChange.NONE:
             scan.unchanged.add(path)
             scan.folders[path] = before
             return
-        oids: tuple[Oid | None, ...] = (None,) * len(state.entries)
         if before is not None and change is FolderChange.ATTRIBUTES:
-            oids, stored_xattrs = before.oids, before.xattrs
+            oids, xattrs = before.joined_oids, dict(before.xattrs)
         else:
-            stored_xattrs = self._xattrs(reachable, [entry[0] for entry in state.entries])
-        scan.folders[path] = state._replace(
-            entries=tuple(map(ScannedFile._make, state.entries)),
-            oids=oids,
-            xattrs=stored_xattrs | xattrs,
-        )
+            oids, xattrs = known_oids(before, state), self._xattrs(reachable, listing.names)
+        scan.folders[path] = Folder(encoded, oids, state.links, xattrs | faked)
+        scan.unread[path] = cost_of_reading(state, oids)
 
     def _read(self, path: bytes, reachable: bytes) -> _Listing:
-        """Return the entries of a folder that are not excluded, in the file system's order."""
-        listing = _Listing()
-        prefix = path + b"/" if path else b""
-        # bound once: this loop is most of the cost of an unchanged directory
-        exclude = self.exclude if self.exclude.may_match(path) else None
-        add_entry = listing.entries.append
-        with os.scandir(reachable) as entries:
-            for entry in entries:
-                try:
-                    state = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    if not self.live:
-                        raise
-                    continue
-                name, mode = entry.name, state.st_mode
-                kind = mode & FILE_TYPE
-                if exclude is not None and exclude(prefix + name, directory=kind == stat.S_IFDIR):
-                    continue
-                if kind == stat.S_IFDIR:
-                    listing.names.append(name)
-                    listing.inodes.append(state.st_ino)
-                    listing.folders.append(
-                        PendingFolder(prefix + name, mode, state.st_mtime_ns, ROOT)
-                    )
-                    continue
-                size = state.st_rdev if kind in DEVICES else state.st_size
-                add_entry((name, mode, state.st_ino, size, state.st_mtime_ns, state.st_ctime_ns))
-                if state.st_nlink > 1:
-                    listing.links.append((state.st_dev, state.st_ino, name))
-        return listing
+        """Return the entries of a folder that are not excluded."""
+        names = os.listdir(reachable)
+        names.sort()
+        prefix = reachable + b"/"
+        try:
+            states = list(map(os.lstat, [prefix + name for name in names]))
+        except FileNotFoundError:
+            if not self.live:
+                raise
+            names, states = _existing(names, prefix)
+        below = path + b"/" if path else b""
+        if self.exclude.may_match(path, names):
+            names, states = self._included(below, names, states)
+        return _listing(below, names, states)
+
+    def _included(
+        self, below: bytes, names: list[bytes], states: list[os.stat_result]
+    ) -> tuple[list[bytes], list[os.stat_result]]:
+        """Return the entries that are not excluded."""
+        included = [
+            (name, state)
+            for name, state in zip(names, states, strict=True)
+            if not self.exclude(below + name, directory=stat.S_ISDIR(state.st_mode))
+        ]
+        return [name for name, _ in included], [state for _, state in included]
 
     def _fakes(self, path: bytes, listing: _Listing) -> dict[bytes, Faked]:
         """Return fakeroot's attributes of a folder's entries, by name."""
-        inodes = {entry[0]: entry[2] for entry in listing.entries}
-        inodes.update(zip(listing.names, listing.inodes, strict=True))
+        inodes = {name: row[1] for name, row in zip(listing.names, listing.stats, strict=True)}
+        for folder, inode in zip(listing.folders, listing.inodes, strict=True):
+            inodes[folder.name] = inode
         prefix = path + b"/" if path else b""
         fakes = {name: self.faked.get(prefix + name) for name in inodes}
         return {name: fake for name, fake in fakes.items() if fake and fake.inode == inodes[name]}
@@ -391,3 +343,13 @@ class Scanner:
         names = sorted(os.fsencode(name) for name in os.listxattr(path, follow_symlinks=False))
         allowed = [name for name in names if name in self.xattrs]
         return tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in allowed)
+
+
+def _existing(names: list[bytes], prefix: bytes) -> tuple[list[bytes], list[os.stat_result]]:
+    """Return the names that still exist, and their stats."""
+    remaining, states = [], []
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            states.append(os.lstat(prefix + name))
+            remaining.append(name)
+    return remaining, states

@@ -14,7 +14,7 @@ from prov.worktree.attributes import EMPTY, Pair
 from prov.worktree.checkout import checkout
 from prov.worktree.exclude import Exclude
 from prov.worktree.scan import Faked
-from prov.worktree.snapshot import Snapshot, capture, remember
+from prov.worktree.snapshot import TICK_NS, Snapshot, capture, remember
 
 
 class Work:
@@ -87,3 +87,26 @@ def nothing_is_left() -> Iterator[None]:
     yield
     assert Path(f"/proc/self/task/{os.getpid()}/children").read_text().split() == []
     assert pipes() == before
+
+
+SETTLED = 3 * TICK_NS / 1e9
+"""Seconds after which a written file no longer counts as new."""
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Path:
+    return tmp_path / "memory"
+
+
+@pytest.fixture
+def top(tmp_path: Path) -> Path:
+    path = tmp_path / "top"
+    path.mkdir()
+    return path
+
+
+def tree_of_files(top: Path, count: int) -> None:
+    for number in range(count):
+        path = top / f"d{number % 7}" / f"f{number}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{number}\n")

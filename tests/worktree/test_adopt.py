@@ -19,10 +19,10 @@ from prov.store.odb import ObjectDatabase
 from prov.store.repository import Store
 from prov.worktree.attributes import FileNode, Pair, write_listing
 from prov.worktree.checkout import checkout
+from prov.worktree.folders import ScannedFile
 from prov.worktree.path_tokens import HELD, TokenPaths, tokenise
 from prov.worktree.placer import is_sealed
 from prov.worktree.pool import Pool
-from prov.worktree.scan import ScannedFile
 from tests.trees import describe, in_order
 from tests.worktree.conftest import Work
 from tests.worktree.test_checkout import as_nobody, open_folder, scratch

@@ -29,14 +29,22 @@ def test_patterns(patterns: tuple[str, ...], path: bytes, directory: bool, exclu
     exclude = Exclude(patterns)
     assert exclude(path, directory=directory) == excluded
     if excluded:
-        assert exclude.may_match(path.rpartition(b"/")[0])
+        folder, _, name = path.rpartition(b"/")
+        assert exclude.may_match(folder, [b"other", name])
 
 
 def test_an_excluded_path_can_be_any_entry() -> None:
     exclude = Exclude((), paths=[b"a/b/"])
     assert exclude(b"a/b", directory=False)
-    assert exclude.may_match(b"a")
-    assert not exclude.may_match(b"")
+    assert exclude.may_match(b"a", [b"b"])
+    assert not exclude.may_match(b"", [b"b"])
+
+
+def test_most_folders_need_no_check() -> None:
+    exclude = Exclude([".git", "/build/"])
+    assert not exclude.may_match(b"a", [b"build", b"c.git", b"d"])
+    assert exclude.may_match(b"a", [b".git"])
+    assert exclude.may_match(b"", [b"build"])
 
 
 def test_an_invalid_pattern_is_an_error() -> None:

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prov.errors import CheckoutError, ProvError
-from prov.worktree import parallel
-from prov.worktree.parallel import HANDED_OUT, by_turns, in_two_processes
+from prov.worktree.parallel import HANDED_OUT, by_turns, from_both_ends
 
 HERE = os.getpid()
 
@@ -112,15 +111,27 @@ def test_an_unpicklable_answer_is_reported() -> None:
 
 
 @settings(max_examples=15)
-@given(weights=st.lists(st.integers(0, 9), min_size=1, max_size=40))
-def test_results_are_in_the_order_of_the_work(weights: list[int]) -> None:
-    work = list(enumerate(weights))
+@given(count=st.integers(0, 300))
+def test_each_process_gets_one_end_of_the_work(count: int) -> None:
+    here, there = from_both_ends(
+        range(count), "counting", in_parent=list, in_child=lambda items: (os.getpid(), list(items))
+    )
+    pid, theirs = there
+    assert pid != os.getpid()
+    assert here + theirs[::-1] == list(range(count))
 
-    def done(part: list[tuple[int, int]]) -> list[tuple[int, bool]]:
-        return [(number, os.getpid() == HERE) for number, _ in part]
 
-    result = in_two_processes(work, lambda item: item[1], in_parent=done, in_child=done)
-    assert [number for number, _ in result] == list(range(len(work)))
-    share = sum(weight for (_, weight), (_, here) in zip(work, result, strict=True) if here)
-    assert share >= int(sum(weights) * parallel.SHARE_HERE)
-    assert [here for _, here in result] == sorted((here for _, here in result), reverse=True)
+@pytest.mark.parametrize("count", [HANDED_OUT + 1, 3 * HANDED_OUT + 7])
+def test_more_work_from_both_ends_than_a_pipe_holds(count: int) -> None:
+    here, there = from_both_ends(range(count), "counting", in_parent=list, in_child=list)
+    assert here + there[::-1] == list(range(count))
+
+
+def test_a_busy_process_leaves_its_end_to_the_other() -> None:
+    def none(_items: Iterator[int]) -> list[int]:
+        return []
+
+    work = range(50)
+    assert from_both_ends(work, "counting", in_parent=list, in_child=none) == (list(work), [])
+    theirs = list(reversed(work))
+    assert from_both_ends(work, "counting", in_parent=none, in_child=list) == ([], theirs)

@@ -6,44 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from prov.store.objects import MODE_FILE
 from prov.worktree.exclude import Exclude
-from prov.worktree.scan import Faked, Folder, FolderChange, ScannedFile, Scanner, change_of
-
-FILE = ScannedFile(b"f", MODE_FILE, 7, 3, 11, 12)
-BEFORE = Folder(
-    own=(0o40755, 5),
-    entries=(FILE,),
-    folders=(b"d",),
-    oids=(b"x" * 20,),
-    links=((1, 7, b"f"),),
-    xattrs={b"f": ((b"user.a", b"1"),)},
-    owners={},
-)
-CHANGES = {
-    "nothing": ({}, FolderChange.NONE),
-    "entries as plain tuples": ({"entries": (tuple(FILE),)}, FolderChange.NONE),
-    "attributes not read yet": ({"xattrs": {}}, FolderChange.NONE),
-    "a file's mtime": ({"entries": (FILE._replace(mtime=12),)}, FolderChange.ENTRIES),
-    "another file": ({"entries": (FILE, FILE._replace(name=b"g"))}, FolderChange.ENTRIES),
-    "its own mode": ({"own": (0o40700, 5)}, FolderChange.ATTRIBUTES),
-    "its own mtime": ({"own": (0o40755, 6)}, FolderChange.ATTRIBUTES),
-    "another folder": ({"folders": (b"d", b"e")}, FolderChange.ATTRIBUTES),
-    "the device's number": ({"links": ((2, 7, b"f"),)}, FolderChange.ATTRIBUTES),
-    "an owner": ({"owners": {b"f": (1, 1)}}, FolderChange.ATTRIBUTES),
-    "a faked xattr": ({"xattrs": {b"f": ((b"user.a", b"2"),)}}, FolderChange.ATTRIBUTES),
-}
-
-
-@pytest.mark.parametrize("name", CHANGES)
-def test_how_a_folder_differs_from_the_last_capture(name: str) -> None:
-    fields, change = CHANGES[name]
-    state = BEFORE._replace(**fields)  # type: ignore[arg-type]
-    assert change_of(BEFORE, state) is change
-
-
-def test_a_folder_not_in_the_last_capture_is_read() -> None:
-    assert change_of(None, BEFORE) is FolderChange.ENTRIES
+from prov.worktree.folders import Folder
+from prov.worktree.scan import Faked, Scanner
 
 
 @pytest.fixture
@@ -61,8 +26,8 @@ def scanner(top: Path, before: dict[bytes, Folder] | None = None, *patterns: str
 def test_a_scan_lists_parents_first(top: Path) -> None:
     scan = scanner(top).scan()
     assert list(scan.folders) == [b"", b"d", b"d/e"]
-    assert [entry.name for entry in scan.folders[b""].entries] == [b"a"]
-    assert scan.folders[b"d"].folders == (b"e",)
+    assert scan.folders[b""].decode().names == [b"a"]
+    assert scan.folders[b"d"].decode().folders == [b"e"]
     assert not scan.unchanged
 
 
@@ -87,10 +52,11 @@ def test_what_fakeroot_reports_overrides_the_disk(top: Path) -> None:
         b"d/b": Faked(inode, stat.S_IFREG | 0o4755, (5, 6)),  # of an earlier file at this path
     }
     scan = Scanner(os.fsencode(top), {}, Exclude(()), faked=faked).scan()
-    [device] = scan.folders[b""].entries
-    assert (device.mode, device.size) == (stat.S_IFCHR | 0o600, 259)
-    assert scan.folders[b""].owners == {b"a": (1, 2)}
+    top_state, folder_state = scan.folders[b""].decode(), scan.folders[b"d"].decode()
+    [(mode, _, size, _, _)] = top_state.stats
+    assert (mode, size) == (stat.S_IFCHR | 0o600, 259)
+    assert top_state.owners == [(b"a", (1, 2))]
     assert scan.folders[b""].xattrs == {b"a": ((b"user.a", b"1"),)}
-    assert scan.folders[b"d"].own[0] == stat.S_IFDIR | 0o700
-    assert scan.folders[b"d"].owners == {b".": (3, 4)}
-    assert scan.folders[b"d"].entries[0].mode == (top / "d" / "b").stat().st_mode
+    assert folder_state.own[0] == stat.S_IFDIR | 0o700
+    assert folder_state.owners == [(b".", (3, 4))]
+    assert folder_state.stats[0][0] == (top / "d" / "b").stat().st_mode
