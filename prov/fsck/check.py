@@ -23,6 +23,7 @@ from prov.fsck.numbers import missing_numbers
 from prov.fsck.orphans import has_builds
 from prov.fsck.reach import Reach, holders
 from prov.fsck.refs import RefChecker
+from prov.fsck.shadow import shadow_of
 from prov.processes import decode_answer, start_child
 from prov.records.refs import BUILDS
 from prov.store.integrity import GitFsck, PackState, check_packs, listed, loose_objects, malformed
@@ -30,7 +31,6 @@ from prov.store.objects import Oid
 from prov.store.rawrefs import RawRefs, read_refs
 from prov.store.refs import HEAD
 from prov.store.repository import Store
-from prov.store.shadow import shadow_of
 
 Report = Callable[[str], None]
 """Receives one line of progress."""

@@ -25,8 +25,8 @@ from prov.fsck.packs import leave_out, salvage_pack, set_aside
 from prov.fsck.reach import Reach
 from prov.fsck.refs import RefChecker
 from prov.fsck.sources import Sources, restore
-from prov.store.git import open_repository
 from prov.store.integrity import loose_objects
+from prov.store.libgit2 import open_repository
 from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
 from prov.store.rawrefs import RawRefs, read_refs, write_packed

@@ -11,11 +11,8 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-import pygit2
-from pygit2.enums import ConfigLevel
-
 from prov.errors import StoreError
-from prov.store.view import git_view, read_configuration
+from prov.store.view import git_view
 
 OLDEST = (2, 39)
 
@@ -86,27 +83,6 @@ def start_git(
 def error_text(result: subprocess.CompletedProcess[bytes]) -> str:
     """Return git's error output as text."""
     return result.stderr.decode("utf-8", "replace").strip()
-
-
-@cache
-def _seal_libgit2() -> None:
-    """Restrict libgit2 to the repository's configuration, as `git_environment` does for git."""
-    for level in (ConfigLevel.PROGRAMDATA, ConfigLevel.SYSTEM, ConfigLevel.XDG, ConfigLevel.GLOBAL):
-        pygit2.settings.search_path[level] = os.devnull
-    pygit2.settings.owner_validation = False
-
-
-def open_repository(git_dir: Path) -> pygit2.Repository:
-    """Open a store with libgit2. Raises StoreError if libgit2 fails."""
-    _seal_libgit2()
-    with contextlib.suppress(OSError):
-        read_configuration(git_dir)  # libgit2 would block on a pipe, and follow includes
-    try:
-        return pygit2.Repository(str(git_dir))
-    except pygit2.GitError as error:
-        raise StoreError(
-            f"cannot open {git_dir}: {error}", hint="run `prov fsck` to list the damage"
-        ) from error
 
 
 def make_bare(path: Path) -> None:

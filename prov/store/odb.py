@@ -15,16 +15,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import pygit2
 from isal import isal_zlib
-from pygit2.enums import ObjectType
 
 from prov.errors import CHECK_STORE, StoreError
 from prov.files import status, try_locked
 from prov.store.cat_file import stream_by_git
-from prov.store.git import open_repository
 from prov.store.objects import (
     EMPTY_TREE,
     MODE_DIRECTORY,
@@ -38,6 +35,9 @@ from prov.store.objects import (
     object_id,
 )
 from prov.store.packs import INFLATE_ERROR, TEMPORARY, PackFile, PackStream, Readable
+
+if TYPE_CHECKING:
+    from prov.store.libgit2 import GitObjects
 
 Answer = TypeVar("Answer")
 
@@ -54,13 +54,7 @@ INFLATED_HERE = 64 << 20
 _ID = re.compile("[0-9a-f]{40}")
 _LIST_DAMAGE = "run `prov fsck` to list the damage"
 
-_KINDS: dict[int, Kind] = {
-    ObjectType.COMMIT: "commit",
-    ObjectType.TREE: "tree",
-    ObjectType.BLOB: "blob",
-    ObjectType.TAG: "tag",
-}
-_LOOSE: dict[bytes, Kind] = {kind.encode(): kind for kind in _KINDS.values()}
+_LOOSE: dict[bytes, Kind] = {b"commit": "commit", b"tree": "tree", b"blob": "blob", b"tag": "tag"}
 
 
 def packs_to_join(sizes: Sequence[int], most: int) -> int:
@@ -99,7 +93,7 @@ class ObjectDatabase:
         self._last_pack: PackFile | None = None
         """The pack in which the last object was found."""
         self._stamp = -1
-        self._git: pygit2.Repository | None = None
+        self._git: GitObjects | None = None
 
     @property
     def lease(self) -> Path:
@@ -188,7 +182,19 @@ class ObjectDatabase:
             return True
         if self._look() and self.packed(oid):
             return True
-        return oid.hex() in self._libgit2()
+        return self._has_loose(oid)
+
+    def _has_loose(self, oid: Oid) -> bool:
+        """Return whether an object that no pack has is in the store, or in another that it uses."""
+        if os.path.exists(self._loose_path(oid)):
+            return True
+        return self._borrows() and oid in self._by_git()
+
+    def _borrows(self) -> bool:
+        return os.path.exists(self.git_dir / "objects" / "info" / "alternates")
+
+    def _loose_path(self, oid: Oid) -> Path:
+        return self.git_dir / "objects" / oid.hex()[:2] / oid.hex()[2:]
 
     def beginning_with(self, digits: str) -> list[Oid]:
         """Return the objects whose ids begin with hex digits, at least two, sorted."""
@@ -199,9 +205,11 @@ class ObjectDatabase:
         unpacked = {bytes.fromhex(name) for name in names if _ID.fullmatch(name)}
         return sorted(packed | {oid for oid in unpacked if oid.hex().startswith(digits)})
 
-    def _libgit2(self) -> pygit2.Repository:
+    def _by_git(self) -> GitObjects:
         if self._git is None:
-            self._git = open_repository(self.git_dir)
+            from prov.store.libgit2 import GitObjects  # its import takes 50 ms
+
+            self._git = GitObjects(self.git_dir)
         return self._git
 
     def _ask_packs(self, oid: Oid, ask: Callable[[PackFile, int], Answer | None]) -> Answer | None:
@@ -234,8 +242,7 @@ class ObjectDatabase:
             return "tree", 0
         if self.most is not None:
             return stream_by_git(self.git_dir, oid)[:2]
-        kind, size = self._by_libgit2(oid, lambda odb: odb.read_header(oid.hex()))
-        return _KINDS[kind], size
+        return self._by_git().header(oid)
 
     def stream(self, oid: Oid) -> tuple[Kind, int, Iterator[bytes]]:
         """Return an object's kind, its size in bytes, and its content in small chunks.
@@ -281,23 +288,7 @@ class ObjectDatabase:
         loose = self._read_loose(oid)
         if loose is not None:
             return loose
-        kind, data = self._by_libgit2(oid, lambda odb: odb.read(oid.hex()))
-        return _KINDS[kind], data
-
-    def _by_libgit2(
-        self, oid: Oid, ask: Callable[[pygit2.Odb], tuple[int, Answer]]
-    ) -> tuple[int, Answer]:
-        try:
-            return ask(self._libgit2().odb)
-        except KeyError as error:
-            raise StoreError(
-                f"object {oid.hex()} is missing from {self.git_dir}",
-                hint="run `prov fsck` to list missing objects",
-            ) from error
-        except pygit2.GitError as error:
-            raise StoreError(
-                f"object {oid.hex()} in {self.git_dir} is damaged: {error}", hint=_LIST_DAMAGE
-            ) from error
+        return self._by_git().read(oid)
 
     def blob(self, oid: Oid, *, most: int | None = None) -> bytes:
         return self._of_kind(oid, "blob", most)
@@ -308,7 +299,7 @@ class ObjectDatabase:
         This does not use libgit2, which loops forever on a file truncated within its last bytes.
         Raises StoreError for a damaged file.
         """
-        path = self.git_dir / "objects" / oid.hex()[:2] / oid.hex()[2:]
+        path = self._loose_path(oid)
         try:
             inflater = isal_zlib.decompressobj()
             content = inflater.decompress(path.read_bytes())

@@ -2,8 +2,7 @@
 
 Module `prov/records/refs` defines prov's ref names.
 
-Reads start no process: single refs are read by libgit2 (8 µs in a million packed refs), the refs
-below a folder by `packed_refs`. Writes use `git update-ref --stdin`: one transaction updates all
+Reads start no process. Writes use `git update-ref --stdin`: one transaction updates all
 refs of an event, compares each with its expected value, and is synced before `update` returns.
 """
 
@@ -17,13 +16,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-import pygit2
-
-from prov.errors import RefConflict, StoreError
+from prov.errors import CHECK_STORE, RefConflict, StoreError
 from prov.files import sync_directory
-from prov.store.git import open_repository, run_git
+from prov.store.git import run_git
 from prov.store.objects import Oid
-from prov.store.packed_refs import packed_below
+from prov.store.packed_refs import PackedRefs
 
 HEAD_BRANCH = "builds"
 HEAD = f"ref: refs/heads/{HEAD_BRANCH}\n".encode()
@@ -71,25 +68,36 @@ class RefStore:
 
     def __init__(self, git_dir: Path) -> None:
         self.git_dir = git_dir
-        self._repository = open_repository(git_dir)
+        self._packed: PackedRefs | None = None
 
     def get(self, name: str) -> Oid | None:
-        """Return the id that a ref points to, or None if there is no such ref."""
-        try:
-            target = self._repository.lookup_reference(name).target
-        except (KeyError, ValueError):  # ValueError: an invalid name
+        """Return the id that a ref points to, or None if there is no such ref.
+
+        Raises StoreError for a ref that cannot be read.
+        """
+        if BAD_NAME.search(name) or not name.startswith("refs/"):
             return None
-        except pygit2.GitError as error:
-            raise StoreError(
-                f"cannot read {name} in {self.git_dir}: {error}",
-                hint="run `prov fsck` to list the damage",
-            ) from error
-        if not isinstance(target, pygit2.Oid):
+        # Its own file first: if git packs the ref meanwhile, packed-refs has it.
+        text = _read_file(os.path.join(self.git_dir, name))
+        if text is None:
+            return self._packed_refs().get(name)
+        oid = _id_in(text)
+        if oid is not None:
+            return oid
+        if text.startswith(b"ref:"):
             raise StoreError(
                 f"{name} in {self.git_dir} is a symbolic ref, which prov does not support",
                 hint=f"run `git symbolic-ref --delete {name}` in the store",
             )
-        return target.raw
+        raise StoreError(
+            f"cannot read {name} in {self.git_dir}: its file does not contain an object id",
+            hint=CHECK_STORE,
+        )
+
+    def _packed_refs(self) -> PackedRefs:
+        if self._packed is None or not self._packed.is_current():
+            self._packed = PackedRefs(self.git_dir / "packed-refs")
+        return self._packed
 
     def list(self, prefix: str) -> dict[str, Oid]:
         """Return the refs with names that begin with a prefix (`refs/tags/zlib/`), sorted by name.
@@ -98,7 +106,7 @@ class RefStore:
         """
         # Loose refs first: packed-refs then has each ref that git packs meanwhile.
         loose = dict(self._loose(prefix))
-        refs = packed_below(self.git_dir / "packed-refs", prefix)
+        refs = self._packed_refs().below(prefix)
         return dict(sorted((refs | loose).items())) if loose else refs
 
     def _loose(self, prefix: str) -> Iterator[tuple[str, Oid]]:
@@ -121,7 +129,8 @@ class RefStore:
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(f"{name}/")
                     elif name.startswith(prefix) and not BAD_NAME.search(name):
-                        oid = _read_loose(entry.path)
+                        text = _read_file(entry.path)
+                        oid = _id_in(text) if text else None
                         if oid is not None:
                             yield name, oid
 
@@ -239,19 +248,24 @@ class RefStore:
         run_git(self.git_dir, ["pack-refs", "--all"])
 
 
-def _read_loose(path: str) -> Oid | None:
-    """Return the id in a ref's file, None if it has none."""
+def _read_file(path: str) -> bytes | None:
+    """Return the begin of a ref's file, None if there is no file that can be read."""
     try:
         # a store of another user can have a pipe here
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
-    with open(fd, "rb", buffering=0) as stream:
-        try:
-            text = stream.read(_LONGEST_FILE)
-        except OSError:
-            return None
-    return hash_in(text.decode("ascii", "replace").rstrip()) if text else None
+    try:
+        return os.read(fd, _LONGEST_FILE)
+    except OSError:  # a folder
+        return None
+    finally:
+        os.close(fd)
+
+
+def _id_in(text: bytes) -> Oid | None:
+    """Return the id that a ref's file contains, None if it contains no id."""
+    return hash_in(text.decode("ascii", "replace").rstrip())
 
 
 def _clear_dead_lock(lock: Path) -> bool:

@@ -18,8 +18,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import pygit2
-
 from prov.errors import StoreError
 from prov.files import write_scratch
 
@@ -37,6 +35,7 @@ _CONFIGURATION = """\
 """
 _SECTION = re.compile(rb'\[(core|extensions|gc|maintenance|prov|prov-remote) ?(?:"[^"\\]*")?\]')
 _SETTING = re.compile(rb"\t([A-Za-z]+) = [^\\]*")
+_PLAIN_SETTING = re.compile(rb"\t([A-Za-z]+) = ([A-Za-z0-9._/-]+)")
 _WRITTEN = {
     b"core": (b"repositoryformatversion", b"bare", b"filemode", b"fsync", b"logallrefupdates"),
     b"extensions": (b"preciousobjects",),
@@ -103,11 +102,30 @@ def read_setting(git_dir: Path, name: str) -> str | None:
 
     Raises OSError and StoreError as `read_configuration` does.
     """
-    read_configuration(git_dir)  # libgit2 would block on a pipe, and follow includes
-    try:
-        return pygit2.Config(str(git_dir / "config"))[name]
-    except (KeyError, ValueError, pygit2.GitError):
-        return None
+    data = read_configuration(git_dir)  # libgit2 would block on a pipe, and follow includes
+    plain = _plain_settings(data) if _is_harmless(data) else None
+    if plain is not None:
+        return plain.get(name.lower())
+    from prov.store import libgit2  # its import takes 50 ms
+
+    return libgit2.read_setting(git_dir / "config", name)
+
+
+def _plain_settings(configuration: bytes) -> dict[str, str] | None:
+    """Return the settings of a harmless configuration, without those of subsections.
+
+    Returns None if a value needs git's rules for quotes and comments.
+    """
+    settings, section = {}, ""
+    for line in configuration.split(b"\n"):
+        header, setting = _SECTION.fullmatch(line), _PLAIN_SETTING.fullmatch(line)
+        if header:
+            section = "" if b'"' in line else header[1].decode()
+        elif setting:
+            settings[f"{section}.{setting[1].decode().lower()}"] = setting[2].decode()
+        elif line and section:
+            return None
+    return settings
 
 
 def _permissions(git_dir: Path) -> str:

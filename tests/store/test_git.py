@@ -14,7 +14,6 @@ from prov.store.git import (
     git_program,
     ignored_paths,
     make_bare,
-    open_repository,
     run_git,
     start_git,
 )
@@ -63,13 +62,7 @@ def test_the_error_of_a_command() -> None:
 
 def test_a_bare_repository(tmp_path: Path) -> None:
     make_bare(tmp_path / "a" / "b")
-    assert open_repository(tmp_path / "a" / "b").is_bare
     assert run_git(tmp_path / "a" / "b", ["config", "core.fsync"]) == b"all\n"
-
-
-def test_a_path_without_a_repository(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="cannot open"):
-        open_repository(tmp_path)
 
 
 def test_ignored_paths(store: Store, tmp_path: Path) -> None:

@@ -10,11 +10,15 @@ from hypothesis import strategies as st
 
 from prov.errors import StoreError
 from prov.store.objects import Oid
-from prov.store.packed_refs import packed_below
+from prov.store.packed_refs import BYTES_PER_LOOKUP, PackedRefs
 
 HEADER = "# pack-refs with: peeled fully-peeled sorted \n"
 COMPONENT = st.text("ab-0é", min_size=1, max_size=3)
 NAMES = st.lists(COMPONENT, min_size=1, max_size=3).map(lambda parts: "refs/" + "/".join(parts))
+
+
+def packed_below(path: Path, prefix: str) -> dict[str, Oid]:
+    return PackedRefs(path).below(prefix)
 
 
 def oid_of(number: int) -> Oid:
@@ -80,3 +84,33 @@ def test_an_invalid_line_is_an_error(tmp_path: Path, row: str, header: str) -> N
     path.write_text(header + row + "\n")
     with pytest.raises(StoreError, match="packed-refs: invalid line"):
         packed_below(path, "refs/tags/a")
+
+
+@pytest.mark.parametrize("lookups", [1, 200])
+def test_one_ref_is_found_by_bisection_and_in_the_parsed_file(tmp_path: Path, lookups: int) -> None:
+    path = tmp_path / "packed-refs"
+    names = sorted(f"refs/tags/{number}/{digit}" for number in range(900) for digit in (1, 11))
+    refs = write(path, names, {names[7]})
+    packed = PackedRefs(path)
+    assert path.stat().st_size < 200 * BYTES_PER_LOOKUP
+    for number in range(lookups):
+        name = names[number * 7 % len(names)]
+        assert packed.get(name) == refs[name]
+        assert packed.get(name + "1") == refs.get(name + "1")
+        assert packed.get(name[:-1]) == refs.get(name[:-1])
+
+
+def test_a_replaced_or_deleted_file_is_not_current(tmp_path: Path) -> None:
+    path = tmp_path / "packed-refs"
+    missing = PackedRefs(path)
+    assert missing.is_current() and missing.get("refs/a/b") is None
+    write(path, ["refs/a/b"], set())
+    assert not missing.is_current()
+    first = PackedRefs(path)
+    assert first.is_current()
+    write(tmp_path / "new", ["refs/a/c"], set())
+    (tmp_path / "new").rename(path)
+    assert not first.is_current()
+    assert first.get("refs/a/b") == oid_of(1)
+    path.unlink()
+    assert not first.is_current()

@@ -15,6 +15,13 @@ SETTINGS = [
     ('[prov]\n\tformat = "1" # a comment\n', "1"),
     ("# [prov]\n# format = 1\n", None),
     ('[prov "x"]\n\tformat = 1\n', None),
+    ('[prov]\n\tformat = 1\n[prov-remote "x"]\n\tformat = 2\n', "1"),
+    ("[prov]\n\tformat = 1\n\tformat = 2\n", "2"),
+    ("[prov]\n\tFormat = 1\n", "1"),
+    ("[prov]\n\tformat = 1;2\n", "1"),
+    ("[prov]\n\tformat = 1 # a\n", "1"),
+    ("[prov]\n\tother = a b\n\tformat = 1\n", "1"),
+    ("[prov]\n\tformat = \n", ""),
     ("[core]\n\tbare = true\n", None),
     ("[pro", None),
 ]

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from prov.errors import StoreError
+from prov.fsck.shadow import shadow_of
 from prov.store.integrity import check_packs
 from prov.store.refs import HEAD
 from prov.store.repository import Store
-from prov.store.shadow import shadow_of
 
 
 def test_a_shadow_has_all_sound_objects(store: Store) -> None:
