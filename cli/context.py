@@ -16,6 +16,7 @@ import typer
 
 from prov.bitbake import setup
 from prov.errors import ProvError
+from prov.recipes import PROJECT_FILE
 from prov.recipes import project as projects
 from prov.scheduler import session as sessions
 from prov.store import repository
@@ -92,7 +93,7 @@ def root() -> Path:
     here = Path.cwd()
     for folder in (here, *here.parents):
         has_store = (folder / STORE_FOLDER).is_dir()
-        if has_store or (folder / projects.PROJECT_FILE).is_file() or setup.is_build(folder):
+        if has_store or (folder / PROJECT_FILE).is_file() or setup.is_build(folder):
             return folder
     return here
 
@@ -124,7 +125,7 @@ def open_project(store: repository.Store, settings: list[str] | None) -> project
 def project_here() -> projects.Project | None:
     """Return the project, or None if the project folder has no prov.toml."""
     folder = root()
-    if not (folder / projects.PROJECT_FILE).is_file():
+    if not (folder / PROJECT_FILE).is_file():
         return None
     return projects.Project.load(folder)
 
@@ -153,12 +154,12 @@ def exclude_here() -> list[str]:
 
 def rules_here() -> rules.Rules:
     """Return the rules of garbage collection: those in prov.toml, or the defaults."""
-    return rules.rules_from(_settings_here(), str(root() / projects.PROJECT_FILE))[0]
+    return rules.rules_from(_settings_here(), str(root() / PROJECT_FILE))[0]
 
 
 def session_here(store: repository.Store, settings: list[str] | None) -> sessions.Session | None:
     """Return a session for the project; None without a project."""
-    has_project = (root() / projects.PROJECT_FILE).is_file()
+    has_project = (root() / PROJECT_FILE).is_file()
     return open_session(store.path, settings) if has_project else None
 
 
@@ -174,9 +175,9 @@ def open_session(
 
     Raises ProvError without a project.
     """
-    if not (root() / projects.PROJECT_FILE).is_file():
+    if not (root() / PROJECT_FILE).is_file():
         raise ProvError(
-            f"{root()}: no {projects.PROJECT_FILE} here or in a folder above",
+            f"{root()}: no {PROJECT_FILE} here or in a folder above",
             hint="run `prov init` to create one",
         )
     path = store_path(option)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from prov.recipes import project
+from prov.recipes import PROJECT_FILE
 from prov.store import git, repository
 
 from .context import StoreOption, store_path
@@ -38,9 +38,9 @@ def command(
         directory.mkdir(parents=True, exist_ok=True)
         os.chdir(directory)
     here = Path.cwd()
-    if not (here / project.PROJECT_FILE).exists():
-        (here / project.PROJECT_FILE).write_text(PROJECT)
-        say(f"created {here / project.PROJECT_FILE}")
+    if not (here / PROJECT_FILE).exists():
+        (here / PROJECT_FILE).write_text(PROJECT)
+        say(f"created {here / PROJECT_FILE}")
     path = store_path(store)
     repository.Store.create(path)
     say(f"the store is {path}")

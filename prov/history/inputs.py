@@ -18,9 +18,9 @@ from prov.history.diff import diff_pairs
 from prov.records.entries import EDGES
 from prov.records.ids import EdgeId, TaskHash
 from prov.records.keys import TaskKey
+from prov.records.own_entries import ALONE, NAMED, OwnEntries, flatten
 from prov.records.record import read_edge_id
 from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Entry, Oid
-from prov.tasks.recorded import ALONE, NAMED, OwnEntries, flatten
 from prov.worktree.attributes import Pair, TreeReader
 
 KINDS = (*NAMED.values(), *ALONE.values(), "dependency", "same inputs")

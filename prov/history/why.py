@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prov.errors import Elsewhere, NameUnknown, ProvError, StoreError
 from prov.history.builds import find_build, is_build_name, short_id, split_steps
@@ -34,14 +35,17 @@ from prov.records.labels import LATEST
 from prov.records.outcomes import Outcome, outcome_text
 from prov.records.record import read_run_record
 from prov.records.refs import OutputRef, outputs_of, parse_ref
-from prov.scheduler.plan import Plan, Step
-from prov.scheduler.session import Request, Session
 from prov.store.objects import Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
-from prov.tasks.job import Workspace
 from prov.text import nearest
 from prov.worktree.attributes import TreeReader
+
+if TYPE_CHECKING:
+    # recorded builds are explained without the scheduler, whose import takes 0.1 s
+    from prov.scheduler.plan import Plan, Step
+    from prov.scheduler.session import Session
+    from prov.tasks.job import Workspace
 
 FAR = 400
 """A recorded task hash with this many differing entries or more is not reported as the nearest."""
@@ -188,14 +192,14 @@ def _planned(session: Session, name: str, writer: ObjectWriter) -> tuple[Step, T
     """Return a task's step in a plan and its current state, None if no recipe has that name."""
     if "/" in name or session.project.resolve(TaskKey(name).recipe) is None:
         return None
-    plan, workspace = session.plan(Request((name,)))
+    plan, workspace = session.plan_targets(name)
     key = plan.graph.targets[-1]
     if plan.steps[key].action not in WILL_RUN:
         # a target of the last build may still require it to run
         last = BuildList.latest(session.store)
         targets = last.facts().get("targets", "").split() if last else []
         with contextlib.suppress(ProvError):  # a target of the last build was removed
-            plan, workspace = session.plan(Request((*targets, name)))
+            plan, workspace = session.plan_targets(*targets, name)
     side = PlannedSide(workspace, plan, writer)
     versions = {node.recipe.name: node.recipe.version for node in plan.graph.nodes.values()}
     step = plan.steps[key]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prov.errors import NameUnknown, RecipeError
+from prov.recipes import PROJECT_FILE
 from prov.recipes.assembly import make_recipe
 from prov.recipes.checks import check
 from prov.recipes.inheritance import Classes, Layer
@@ -21,7 +22,6 @@ from prov.recipes.shell_reader import names_in
 from prov.recipes.tables import ProjectTable
 from prov.text import nearest
 
-PROJECT_FILE = "prov.toml"
 MACHINE = "MACHINE"
 """The only variable that `--set` sets for the whole project instead of for recipes."""
 _ARCH_NAME = re.compile(r"(?!\.)(?!.*\.\.)[A-Za-z0-9._+-]{1,60}(?<!\.lock)(?<!\.)")

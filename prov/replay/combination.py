@@ -16,6 +16,7 @@ from typing import Any
 from prov.records.ids import OutputId, StaticKey, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.lookup import Records
+from prov.records.own_entries import Named, OwnEntries
 from prov.scheduler.plan import Action, Choices, Plan, make_plan
 from prov.scheduler.run import Runner
 from prov.scheduler.summary import Progress, RunOptions, Summary
@@ -23,15 +24,7 @@ from prov.store.objects import Entry, Oid
 from prov.store.repository import Store
 from prov.tasks.definition import Definition
 from prov.tasks.job import Composer, Workspace
-from prov.tasks.recorded import (
-    Named,
-    OwnEntries,
-    RecordedInputs,
-    RecordedTask,
-    graph_of,
-    make_node,
-    own_inputs,
-)
+from prov.tasks.recorded import RecordedInputs, RecordedTask, graph_of, make_node, own_inputs
 from prov.tasks.taskhash import HashOnly, LocalFile, task_text
 from prov.tasks.toolchain import Toolchains
 from prov.worktree.attributes import TreeReader, TreeWriter

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from prov.errors import BuildError, NameUnknown, ProvError
 from prov.files import drop_acls, make_private
+from prov.recipes import PROJECT_FILE
 from prov.recipes.graph import Graph, Node, make_graph, resolve_targets
-from prov.recipes.project import PROJECT_FILE, Project, allowed_environment
+from prov.recipes.project import Project, allowed_environment
 from prov.records.build_list import BuildList, Kept
 from prov.records.ids import OutputId
 from prov.records.keys import TaskKey
@@ -78,6 +79,10 @@ class Session:
     @property
     def deploy_dir(self) -> Path:
         return self.project.builddir / "deploy"
+
+    def plan_targets(self, *targets: str) -> tuple[Plan, Workspace]:
+        """Return the plan for targets. Raises ProvError for invalid recipes or targets."""
+        return self.plan(Request(targets))
 
     def plan(self, request: Request, *, dry: bool = True) -> tuple[Plan, Workspace]:
         """Return the plan for a request, after running plan hooks.

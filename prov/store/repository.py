@@ -61,8 +61,9 @@ class Store:
         """Create an empty store, or open an existing one.
 
         This does not use `git init`, which syncs no folders and cannot resume an interrupted run.
-        Raises StoreError.
+        Raises StoreError, also without a usable git: commands that write need it later.
         """
+        git_program()
         if path.exists() and not path.is_dir():
             raise StoreError(f"{path} is not a directory", hint="move it away, or use another path")
         if not _is_made(path):
@@ -93,7 +94,6 @@ class Store:
     @staticmethod
     def open(path: Path) -> Store:
         """Open a store. Raises StoreError if there is no store, or if its format is unknown."""
-        git_program()
         try:
             store_format = read_setting(path, "prov.format")
         except OSError as error:

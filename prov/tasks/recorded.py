@@ -16,66 +16,17 @@ from prov.errors import FORGET_RUN, NameUnknown, StoreError
 from prov.recipes.graph import Graph, Node
 from prov.recipes.recipe import VARIABLE_NAME, Recipe, Setting, Source, Task
 from prov.recipes.variables import Reached
-from prov.records.entries import EDGES
 from prov.records.ids import TaskHash
 from prov.records.keys import TaskKey
 from prov.records.keyvalue import decode_lines
+from prov.records.own_entries import OwnEntries, flatten, unflatten
 from prov.records.record import read_edge_id, read_run_record
-from prov.store.objects import MODE_DIRECTORY, Entry, Oid
+from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.tasks.definition import Definition, read_definition
 from prov.tasks.taskhash import LocalFile, OwnInputs
 from prov.tasks.toolchain import Toolchain
 from prov.worktree.attributes import TreeReader, TreeWriter
-
-NAMED = {
-    b"variables": "variable",
-    b"functions": "function",
-    b"sources": "source",
-    b"patches": "patch",
-}
-ALONE = {
-    b"task": "definition",
-    b"script": "script",
-    b"postprocess": "postprocess",
-    b"host-toolchain": "host tools",
-    b"environment": "environment",
-    b"capture": "capture settings",
-    b"incremental": "leftovers",
-}
-Named = tuple[str, str]
-"""Kind and name of an own input; the name is empty if the kind has only one."""
-OwnEntries = Mapping[Named, Entry]
-
-
-def flatten(reader: TreeReader, entries: Iterable[Entry]) -> dict[Named, Entry]:
-    """Return the own inputs in an inputs tree's entries, by kind and name."""
-    own: dict[Named, Entry] = {}
-    for entry in entries:
-        if entry.name in NAMED:
-            own |= {
-                (NAMED[entry.name], os.fsdecode(below.name)): below
-                for below in reader.tree(entry.oid)
-            }
-        elif os.fsdecode(entry.name) not in EDGES:
-            own[ALONE.get(entry.name, os.fsdecode(entry.name)), ""] = entry
-    return own
-
-
-def unflatten(sink: TreeWriter, own: OwnEntries) -> tuple[Entry, ...]:
-    """Return the entries of an inputs tree with these own inputs; write its folders to `sink`."""
-    folders = {kind: name for name, kind in NAMED.items()}
-    below: dict[bytes, list[Entry]] = {}
-    entries = []
-    for (kind, _), entry in sorted(own.items()):
-        if kind in folders:
-            below.setdefault(folders[kind], []).append(entry)
-        else:
-            entries.append(entry)
-    return (
-        *entries,
-        *(Entry(name, MODE_DIRECTORY, sink.add_tree(inside)) for name, inside in below.items()),
-    )
 
 
 @dataclass(frozen=True, slots=True)

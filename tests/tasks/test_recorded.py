@@ -15,6 +15,7 @@ from prov.errors import NameUnknown, StoreError
 from prov.recipes.graph import Node
 from prov.recipes.recipe import TOOLCHAIN
 from prov.records.keys import TaskKey
+from prov.records.own_entries import flatten, unflatten
 from prov.records.run import write_run
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry
 from prov.store.odb import ObjectWriter
@@ -23,12 +24,10 @@ from prov.tasks.definition import define
 from prov.tasks.recorded import (
     RecordedInputs,
     RecordedTask,
-    flatten,
     graph_of,
     make_node,
     own_inputs,
     read_task,
-    unflatten,
 )
 from prov.tasks.taskhash import InputsReader, task_hash
 from tests.records.samples import BY, oid, output_id, sample_run, tree_of
