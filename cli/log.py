@@ -60,7 +60,7 @@ def _log_runs(
     store: repository.Store, name: str, limit: int, form: str, *, with_graph: bool, json: bool
 ) -> None:
     key = TaskKey(name)
-    runs = names.runs(store, key.recipe, key.task)
+    runs = names.runs(store, key.recipe, key.task, limit=limit)
     if name and not runs:
         tasks = names.recorded_tasks(store)
         recipes = sorted({task.recipe for task in tasks})

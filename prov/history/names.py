@@ -84,16 +84,42 @@ class RunName:
 # lists
 
 
-def runs(store: Store, recipe: str = "", task: str = "") -> list[RunName]:
-    """Return recorded runs, successful and failed, newest first."""
-    path = "/".join(filter(None, (recipe, task)))
-    prefixes = [f"{TAGS}{path}", f"{FAILED}{path}"]
+def runs(store: Store, recipe: str = "", task: str = "", *, limit: int = 0) -> list[RunName]:
+    """Return recorded runs, successful and failed, newest first.
+
+    With a limit, returns the newest ones up to it, and the others of the last one's second.
+    """
+    if task:
+        listed = list(_runs_of_task(store, TaskKey.of(recipe, task)))
+    else:
+        # one process that sorts all runs is faster than reading their commits here
+        listed = list(_runs_by_git(store, recipe, limit))
+    return sorted(listed, key=lambda run: (-run.seconds, -run.number))
+
+
+def _runs_of_task(store: Store, key: TaskKey) -> Iterator[RunName]:
+    for prefix in (f"{TAGS}{key.path}/", f"{FAILED}{key.path}/"):
+        for name, oid in store.refs.list(prefix).items():
+            ref = parse_run(name)
+            if ref is not None and store.objects.header(oid)[0] == "commit":
+                yield _run_name(store, ref, CommitId(oid))
+
+
+def _runs_by_git(store: Store, recipe: str, limit: int) -> Iterator[RunName]:
+    """Yield runs, newest first; with a limit, up to the end of the last one's second."""
+    prefixes = [f"{TAGS}{recipe}", f"{FAILED}{recipe}"]
     answer = run_git(
         store.path, ["for-each-ref", "--sort=-creatordate", _FORMAT, *prefixes]
     ).decode("utf-8", "replace")
-    rows = dict.fromkeys(answer.split("\n"))
-    listed = [run for row in rows if (run := _listed_run(row)) is not None]
-    return sorted(listed, key=lambda run: (-run.seconds, -run.number))
+    count, oldest = 0, 0
+    for row in dict.fromkeys(answer.split("\n")):
+        run = _listed_run(row)
+        if run is None:
+            continue
+        if 0 < limit <= count and run.seconds < oldest:
+            return
+        yield run
+        count, oldest = count + 1, run.seconds
 
 
 def _listed_run(row: str) -> RunName | None:
@@ -233,7 +259,7 @@ def _is_trial(store: Store, run: RunName) -> bool:
 
 def last_run(store: Store, key: TaskKey) -> RunName:
     """Return the latest run of a task. Raises NameUnknown with the nearest names."""
-    listed = runs(store, key.recipe, key.task)
+    listed = runs(store, key.recipe, key.task, limit=NEWEST)
     for run in newest(store, listed, NEWEST):
         if not _is_trial(store, run):
             return run
