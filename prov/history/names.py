@@ -105,21 +105,21 @@ def _runs_of_task(store: Store, key: TaskKey) -> Iterator[RunName]:
                 yield _run_name(store, ref, CommitId(oid))
 
 
-def _runs_by_git(store: Store, recipe: str, limit: int) -> Iterator[RunName]:
-    """Yield runs, newest first; with a limit, up to the end of the last one's second."""
+def _runs_by_git(store: Store, recipe: str, limit: int) -> list[RunName]:
+    """Return runs, newest first; with a limit, those up to it and the others of its second."""
     prefixes = [f"{TAGS}{recipe}", f"{FAILED}{recipe}"]
-    answer = run_git(
-        store.path, ["for-each-ref", "--sort=-creatordate", _FORMAT, *prefixes]
-    ).decode("utf-8", "replace")
-    count, oldest = 0, 0
-    for row in dict.fromkeys(answer.split("\n")):
-        run = _listed_run(row)
-        if run is None:
-            continue
-        if 0 < limit <= count and run.seconds < oldest:
-            return
-        yield run
-        count, oldest = count + 1, run.seconds
+    count = 2 * limit + 100  # with no limit git lists all
+    while True:
+        options = [f"--count={count}"] if limit else []
+        answer = run_git(
+            store.path, ["for-each-ref", "--sort=-creatordate", *options, _FORMAT, *prefixes]
+        ).decode("utf-8", "replace")
+        rows = answer.split("\n")
+        listed = list(filter(None, map(_listed_run, dict.fromkeys(rows))))
+        end = listed[limit - 1].seconds if 0 < limit <= len(listed) else 0
+        if not limit or len(rows) <= count or (listed and listed[-1].seconds < end):
+            return [run for run in listed if run.seconds >= end]
+        count *= 10
 
 
 def _listed_run(row: str) -> RunName | None:

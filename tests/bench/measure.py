@@ -1,52 +1,106 @@
-"""Helpers of all benchmarks: measure times, print rows."""
+"""Time whole commands in turns: wall time, processor time and peak memory of their processes."""
 
 from __future__ import annotations
 
 import os
-import pickle
+import statistics
 import subprocess
 import sys
+import tempfile
 import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
-
-Answer = TypeVar("Answer")
+from typing import NamedTuple
 
 
-def timed(*command: str, shell: str = "", cwd: Path | None = None) -> float:
-    begun = time.perf_counter()
-    subprocess.run(
-        shell or command, shell=bool(shell), cwd=cwd, check=True, stdout=subprocess.DEVNULL
-    )
-    return time.perf_counter() - begun
+def nothing() -> None:
+    """Prepare nothing."""
 
 
-def row(name: str, value: float, other: float, bound: float) -> None:
-    ratio = value / other
-    print(f"{name:52} {value:8.3f} s {other:8.3f} s  ratio {ratio:5.2f}  (wanted: at most {bound})")
+@dataclass(frozen=True)
+class Command:
+    """A command to time; `prepare` runs before each run of it, and is not timed."""
+
+    name: str
+    words: Sequence[str | Path]
+    cwd: Path | None = None
+    prepare: Callable[[], None] = nothing
 
 
-def in_child(function: Callable[[], Answer]) -> Answer:
-    """Return the result of a function in a forked process, which keeps memory use separate."""
-    sys.stdout.flush()
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            os.close(reader)
-            with os.fdopen(writer, "wb") as stream:
-                stream.write(pickle.dumps(function()))
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as stream:
-        answer = stream.read()
-    if os.waitpid(pid, 0)[1]:
-        sys.exit("the benchmark's child failed")
-    return pickle.loads(answer)  # type: ignore[no-any-return]
+class Sample(NamedTuple):
+    """One run of a command."""
+
+    wall: float
+    """Seconds."""
+    processor: float
+    """Seconds of user and system time of the process and of all descendants it waited for."""
+    peak: float
+    """Resident memory of the largest process, in MB."""
+
+
+@dataclass
+class Timing:
+    """All runs of a command."""
+
+    name: str
+    samples: list[Sample] = field(default_factory=list)
+
+    @property
+    def wall(self) -> float:
+        """The median in seconds."""
+        return statistics.median(sample.wall for sample in self.samples)
+
+    @property
+    def processor(self) -> float:
+        """The median in seconds."""
+        return statistics.median(sample.processor for sample in self.samples)
+
+    @property
+    def peak(self) -> float:
+        """The maximum in MB."""
+        return max(sample.peak for sample in self.samples)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of timed commands: programs may write their byte code."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return others | {"LC_ALL": "C.UTF-8"}
+
+
+def run_once(command: Command) -> Sample:
+    """Run a command once. Exits with its output if it fails."""
+    command.prepare()
+    os.sync()  # earlier writes are not part of the time
+    with tempfile.TemporaryFile() as output:
+        begun = time.perf_counter()
+        process = subprocess.Popen(
+            [os.fspath(word) for word in command.words],
+            cwd=command.cwd,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - begun
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            output.seek(0)
+            text = output.read().decode("utf-8", "replace")[-2000:]
+            sys.exit(f"{command.name} exited with {process.returncode}:\n{text}")
+    return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def in_turns(commands: Sequence[Command], rounds: int) -> list[Timing]:
+    """Run each command once per round, in turns, after a first round that is not counted.
+
+    The first round fills the page cache and compiles Python's modules.
+    """
+    timings = [Timing(command.name) for command in commands]
+    for number in range(rounds + 1):
+        for command, timing in zip(commands, timings, strict=True):
+            sample = run_once(command)
+            if number:
+                timing.samples.append(sample)
+    return timings

@@ -1,4 +1,7 @@
-"""Compare sharing with sstate, which keeps a zstd tarball per task; look up a million tasks."""
+"""Compare the bytes of sharing with sstate, which keeps a zstd tarball per task.
+
+Run it as `python -m tests.bench.sharing`. It also times look-ups among a million tasks.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,11 @@ TARGET = "big:package"
 SHARED = ("install", "package")
 """The tasks for which sstate would keep a tarball."""
 PROV = str(Path(sys.executable).with_name("prov"))
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="prov-bench-") as folder:
+        bench_sharing(Path(folder))
 
 
 def bench_sharing(scratch: Path) -> None:
@@ -163,7 +171,7 @@ def _published(number: int) -> Published:
     )
 
 
-def _append(remote: Path, first: int, publications: int, count: int) -> None:
+def append_publications(remote: Path, first: int, publications: int, count: int) -> None:
     """Append publications with a number of tasks each to a remote's index."""
     known = run_git(remote, ["for-each-ref", "--format=%(objectname)", INDEX]).decode().strip()
     last = bytes.fromhex(known) if known else None
@@ -187,7 +195,7 @@ def _bench_asking(scratch: Path) -> None:
     """
     served = scratch / "served"
     make_bare(served / "cache.git")
-    _append(served / "cache.git", 1, CACHED // IN_ONE, IN_ONE)
+    append_publications(served / "cache.git", 1, CACHED // IN_ONE, IN_ONE)
     store = Store.create(scratch / "store")
     chance = random.Random(5)
     known = [_published(chance.randrange(IN_ONE, CACHED)).task_hash for _ in range(ASKED // 2)]
@@ -200,7 +208,7 @@ def _bench_asking(scratch: Path) -> None:
         cold = time.perf_counter() - begun
         times = []
         for each in range(ROUNDS):
-            _append(served / "cache.git", CACHED // IN_ONE + 1 + each, 1, 100)
+            append_publications(served / "cache.git", CACHED // IN_ONE + 1 + each, 1, 100)
             requests = len(server.requests())
             begun = time.perf_counter()
             again = GitRemote(remote, store, Access(dict(os.environ)))
@@ -258,3 +266,7 @@ def _add_refs(git_dir: Path, count: int) -> None:
     rows.sort(key=lambda row: row.split(" ", 1)[1])
     header = "# pack-refs with: peeled fully-peeled sorted \n"
     (git_dir / "packed-refs").write_text(header + "\n".join(rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()
