@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench.data import remove, wide_makefile, wide_project
+from tests.bench.data import buildstream, remove, wide_elements, wide_makefile, wide_project
 from tests.bench.measure import Command
 from tests.bench.rows import PROV, Row
 
@@ -26,12 +26,24 @@ def build_rows(data: Path) -> Sequence[Row]:
     def clean() -> None:
         remove(*(path for path in folder.iterdir() if path.is_dir()))
 
+    cache, elements = data / "trivial-cache", wide_elements(data / "trivial-bst", TASKS // 10)
+    bst = (
+        "env",
+        f"XDG_CACHE_HOME={cache}",
+        buildstream(data),
+        "--no-interactive",
+        "--builders",
+        "2",
+    )
+    build_stream = Command(
+        "bst build", (*bst, "build", "all.bst"), cwd=elements, prepare=lambda: remove(cache)
+    )
     make = Command("make -j2", ("make", "-j2"), cwd=folder, prepare=clean)
     rows = [
         Row(
             "build: 420 trivial tasks",
             build("prov build -j2", "none"),
-            (make,),
+            (build_stream, make),
             seconds=TASKS * 0.010,
             rounds=3,
         )
@@ -40,9 +52,9 @@ def build_rows(data: Path) -> Sequence[Row]:
         rows.append(
             Row(
                 "build: 420 trivial tasks in sandboxes",
-                build("prov build -j2", "bubblewrap"),
-                (make,),
-                rounds=3,
+                build("prov build -j2", "bwrap"),
+                (build_stream, make),
+                rounds=2,
             )
         )
     done = wide_project(data / "done", TASKS // 10)
@@ -51,7 +63,10 @@ def build_rows(data: Path) -> Sequence[Row]:
         Row(
             "build: 420 tasks, nothing to do",
             Command("prov build", (PROV, "build", "world"), cwd=done),
-            (Command("make", ("make",), cwd=folder),),
+            (
+                Command("bst build", (*bst, "build", "all.bst"), cwd=elements),
+                Command("make", ("make",), cwd=folder),
+            ),
             seconds=0.25,
         )
     )

@@ -26,10 +26,12 @@ def empty(path: Path) -> Path:
     return path
 
 
-def need(program: str, package: str) -> None:
-    """Exit with the package to install if a program is missing."""
-    if shutil.which(program) is None:
+def need(program: str, package: str) -> str:
+    """Return the path of a program. Exits with the package to install if it is missing."""
+    path = shutil.which(program)
+    if path is None:
         sys.exit(f"{program} is missing: run `apt-get install {package}`")
+    return path
 
 
 def linux_source(data: Path) -> Path:
@@ -92,4 +94,41 @@ def write_texts(folder: Path, prefix: Path, count: int) -> Path:
         rows += [f"# {row} of {number}: nothing that names a place" for row in range(30)]
         rows += [f"prefix={prefix}/usr", ""]
         (folder / f"lib{number}.la").write_text("\n".join(rows))
+    return folder
+
+
+def buildstream(data: Path) -> Path:
+    """Return the program bst, installed from PyPI into an environment of its own."""
+    program = data / "buildstream" / "bin" / "bst"
+    if not program.exists():
+        subprocess.run([sys.executable, "-m", "venv", program.parents[1]], check=True)
+        pip: list[str | Path] = [program.with_name("pip"), "install", "-q", "BuildStream"]
+        subprocess.run(pip, check=True)
+    return program
+
+
+def wide_elements(folder: Path, chains: int) -> Path:
+    """Return a BuildStream project of the same tasks as `wide_project` has, one an element."""
+    tools, elements = folder / "files" / "bin", folder / "elements"
+    remove(folder)
+    tools.mkdir(parents=True)
+    elements.mkdir()
+    shutil.copy(need("busybox", "busybox-static"), tools / "busybox")
+    (tools / "sh").symlink_to("busybox")
+    head = "name: trivial\nmin-version: 2.0\nelement-path: elements\n"
+    (folder / "project.conf").write_text(head)
+    base = "kind: import\nsources:\n- kind: local\n  path: files\n"
+    (elements / "base.bst").write_text(base)
+    for number in range(chains):
+        before = "base.bst"
+        for step in range(10):
+            text = f"kind: manual\nbuild-depends:\n- base.bst\n- {before}\nconfig:\n"
+            text = text.replace("- base.bst\n- base.bst\n", "- base.bst\n")
+            copy = f'/bin/busybox cp f "%{{install-root}}/f{number}-{step}"'
+            rows = [f"echo {number} > f", '/bin/busybox mkdir -p "%{install-root}"', copy]
+            commands = "".join(f"  - {row}\n" for row in rows)
+            before = f"e{number}-{step}.bst"
+            (elements / before).write_text(f"{text}  install-commands:\n{commands}")
+    last = "".join(f"- e{number}-9.bst\n" for number in range(chains))
+    (elements / "all.bst").write_text(f"kind: stack\ndepends:\n{last}")
     return folder

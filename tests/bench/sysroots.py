@@ -116,19 +116,20 @@ def _relocate(scratch: Path) -> Row:
     project, copied = scratch / "relocated", scratch / "copied"
     (empty(project) / "recipes").mkdir()
     texts = write_texts(project / "recipes" / "texts" / "files", Path("/prefix"), TEXTS)
-    (project / "prov.toml").write_text('sandbox = "none"\n[variables]\nHOSTTOOLS = "sh cp sed"\n')
+    settings = 'sandbox = "none"\n[variables]\nHOSTTOOLS = "sh cp mkdir sed"\n'
+    (project / "prov.toml").write_text(settings)
     (project / "recipes" / "texts" / "texts.toml").write_text(
-        'version = "1"\nsources = [{ file = "files" }]\nbuild = ["give"]\n'
-        '[tasks.unpack]\nunpack = true\n[tasks.give]\nafter = ["unpack"]\noutputdir = "give"\n'
-        "script = 'cp -r files/. give/ && sed -i \"s,/prefix,$WORKDIR/give,\" give/*.la'\n"
+        'version = "1"\ninherit = ["package"]\nsources = [{ file = "files" }]\n'
+        '[variables]\nS = "${WORKDIR}/files"\n[tasks.install]\n'
+        "script = 'mkdir -p $D && cp -r $S $D && sed -i \"s,/prefix,$RECIPE_SYSROOT,\" $D/*/*.la'\n"
     )
-    _prov("-C", project, "build", "texts:give")
+    _prov("-C", project, "build", "texts:install")
     root = scratch / "texts-root"
     return Row(
         "sysroot: 1,000 texts relocated",
         Command(
             "prov compose",
-            (PROV, "-C", project, "compose", root, "texts:give"),
+            (PROV, "-C", project, "compose", root, "texts:install"),
             prepare=lambda: remove(root),
         ),
         (Command("cp -r", ("cp", "-r", texts, copied), prepare=lambda: remove(copied)),),
