@@ -61,12 +61,12 @@ class Store:
         """Create an empty store, or open an existing one.
 
         This does not use `git init`, which syncs no folders and cannot resume an interrupted run.
-        Raises StoreError, also without a usable git: commands that write need it later.
+        Raises StoreError, for a new store also without a usable git.
         """
-        git_program()
         if path.exists() and not path.is_dir():
             raise StoreError(f"{path} is not a directory", hint="move it away, or use another path")
         if not _is_made(path):
+            git_program()
             for folder in (
                 "objects/pack",
                 "objects/info",
