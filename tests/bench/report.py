@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import platform
+import statistics
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.bench.measure import Timing
-from tests.bench.rows import Result
+from tests.bench.rows import CALIBRATION, Result
 
 FORMAT = 1
 WORSE = 1.2
@@ -103,3 +105,34 @@ def write(path: Path, table: dict[str, Any]) -> None:
     """Write results to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(table, indent=1) + "\n")
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """Return results as a table for the documentation: medians in seconds, and ratios."""
+    rows = ["| command | prov | processor | other tools | wanted |", "|---|---|---|---|---|"]
+    for name, row in table["rows"].items():
+        ours = row["ours"]
+        wall, processor = _median(ours["wall"]), _median(ours["processor"])
+        peers = "; ".join(
+            f"{peer['name']} {_median(peer['wall'])} s ({_quotient(ours, peer)} x)"
+            for peer in row["peers"]
+            if peer["name"] != CALIBRATION.name
+        )
+        ratio = f"{row['at_most']:g} x" if row["at_most"] else ""
+        seconds = f"{row['seconds']:g} s" if row["seconds"] else ""
+        wanted = ", ".join(filter(None, (ratio, seconds))) or "–"
+        cells = (name, f"{wall} s", f"{processor} s", peers or "–", wanted)
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _median(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.2f}"
+
+
+def _quotient(ours: dict[str, Any], peer: dict[str, Any]) -> str:
+    return f"{statistics.median(ours['wall']) / statistics.median(peer['wall']):.2f}"
+
+
+if __name__ == "__main__":
+    print(markdown(read(Path(sys.argv[1]))))

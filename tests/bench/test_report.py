@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.measure import Command, Sample, Timing, in_turns, run_once
-from tests.bench.report import as_table, last_file, lines, read, worse_rows, write
+from tests.bench.report import as_table, last_file, lines, markdown, read, worse_rows, write
 from tests.bench.rows import Result, Row
 
 
@@ -56,6 +56,11 @@ def test_results_are_read_as_written(tmp_path: Path) -> None:
     assert read(last)["rows"]["row"]["ratio"] == 0.5
     last.write_text('{"format": 0, "rows": {}}')
     assert read(last) == {}
+
+
+def test_the_documentation_s_table_has_a_row_for_each_command() -> None:
+    text = markdown(as_table([result(1.0, 2.0, at_most=0.8)]))
+    assert text.splitlines()[2:] == ["| row | 1.00 s | 1.00 s | x 2.00 s (0.50 x) | 0.8 x |"]
 
 
 def test_commands_run_in_turns_after_a_first_round(tmp_path: Path) -> None:
