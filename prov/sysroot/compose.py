@@ -32,7 +32,7 @@ from prov.worktree.merge import Conflict, Owned, edit
 from prov.worktree.path_tokens import TokenPaths
 from prov.worktree.placer import PrivatePlacer
 from prov.worktree.pool import GUARDED, OPEN, Pool
-from prov.worktree.verify import Mismatch, differences, folders_seal
+from prov.worktree.verify import FolderState, Mismatch, differences, folder_states, seal_of
 
 
 class Composed(NamedTuple):
@@ -65,6 +65,14 @@ class _Moment:
     place: bytes
     generation: int
     boot: str
+
+
+class _Intact(NamedTuple):
+    """An unchanged sysroot."""
+
+    state: SysrootState
+    folders: dict[bytes, FolderState]
+    """The states of its folders when it was verified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,17 +161,19 @@ class Sysroots:
 
     def _intact(
         self, writer: ObjectWriter, directory: Path, state: SysrootState | None, moment: _Moment
-    ) -> tuple[SysrootState | None, str]:
-        """Return the state of an unchanged sysroot or None, and a note for the user.
+    ) -> tuple[_Intact | None, str]:
+        """Return an unchanged sysroot or None, and a note for the user.
 
         The note is empty unless the sysroot has changed since it was composed.
         """
         is_ready = state is not None and state.ready and state.place == moment.place
         if state is None or not is_ready or not directory.is_dir():
             return None, ""
-        seal = folders_seal(directory, state.folders)
-        if (state.generation, state.boot, state.seal) == (moment.generation, moment.boot, seal):
-            return state, ""
+        states = _folder_states(directory, (b"", *state.folders))
+        seal = seal_of(states) if states is not None else None
+        current = (moment.generation, moment.boot, seal)
+        if states is not None and (state.generation, state.boot, state.seal) == current:
+            return _Intact(state, states), ""
         # Verify every file if the pool had a changed file, if the machine was restarted, or if
         # folders have different inodes or ctimes, for example because the project was copied.
         changes = differences(writer, directory, state.pair)
@@ -171,9 +181,11 @@ class Sysroots:
             return None, (
                 f"{directory} was changed after it was composed; composing it again: {changes[0]}"
             )
+        if states is None or seal is None:  # deleted in the meantime
+            return None, ""
         state = replace(state, generation=moment.generation, boot=moment.boot, seal=seal)
         state.write(self._files(directory).state)
-        return state, ""
+        return _Intact(state, states), ""
 
     # composing
 
@@ -194,8 +206,8 @@ class Sysroots:
         )
         request = contents.digest()
         intact, note = self._intact(writer, directory, state, moment)
-        if intact is not None and intact.request == request:
-            return Composed(intact.pair)
+        if intact is not None and intact.state.request == request:
+            return Composed(intact.state.pair)
 
         transaction = Transaction.open(files, writer, wins=contents.wins)
         merged = transaction.merge(contents.packages, "contain", _owner_hint)
@@ -211,9 +223,13 @@ class Sysroots:
             pair, private = self._postinst(writer, directory, merged, contents)
             intact = None
         pool = Pool(self.pool.folder, writer, contents.places, private)
-        folders = set(intact.folders) if intact is not None else set()
-        now = intact.pair if intact is not None else EMPTY
-        checkout(writer, directory, pair, now=now, placer=pool, folders=folders)
+        states = dict(intact.folders) if intact is not None else {}
+        now = intact.state.pair if intact is not None else EMPTY
+        folders, changed = states.keys() - {b""}, {b""}
+        checkout(writer, directory, pair, now=now, placer=pool, folders=folders, changed=changed)
+        # a change by another process to the other folders stays visible in the seal
+        states = {path: states[path] for path in folders & states.keys()}
+        after = _folder_states(directory, changed)
         transaction.finish(
             SysrootState(
                 ready=True,
@@ -224,7 +240,7 @@ class Sysroots:
                 boot=moment.boot,
                 private=private,
                 folders=frozenset(folders),
-                seal=folders_seal(directory, folders),
+                seal=seal_of({**states, **after}) if after is not None else b"",
             )
         )
         notes = [f"{directory}/{os.fsdecode(path)}: {text}" for path, text in pool.notes]
@@ -283,6 +299,14 @@ def _owner_hint(conflict: Conflict) -> str:
         f' sysroot_owner = {{ "/{path}" = "{recipe}" }} in the recipe, or with --owner of'
         " `prov compose`"
     )
+
+
+def _folder_states(directory: Path, folders: Iterable[bytes]) -> dict[bytes, FolderState] | None:
+    """Return the state of each folder, or None if one is missing."""
+    try:
+        return folder_states(directory, folders)
+    except OSError:
+        return None
 
 
 def _is_shared(directory: Path, difference: Mismatch) -> bool:

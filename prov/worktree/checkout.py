@@ -121,6 +121,7 @@ class _Work(NamedTuple):
     programs: list[_Folder]
     closed: list[tuple[bytes, FileNode]]
     notes: list[tuple[bytes, str]]
+    changed: list[bytes]
     created: list[bytes]
     removed: list[bytes]
 
@@ -142,6 +143,8 @@ class _Checkout:
     """Folders whose attributes are set last: crowded ones, and ones that exclude their owner."""
     torn: set[bytes] = field(default_factory=set)
     """Hardlink groups with a changed member."""
+    changed: list[bytes] = field(default_factory=list)
+    """Folders with changed entries or attributes, including the created ones."""
     created: list[bytes] = field(default_factory=list)
     """Created folders."""
     removed: list[bytes] = field(default_factory=list)
@@ -181,6 +184,7 @@ class _Checkout:
             self.torn |= part.torn
             self.programs += part.programs
             self.closed += part.closed
+            self.changed += part.changed
             self.created += part.created
             self.removed += part.removed
 
@@ -204,6 +208,7 @@ class _Checkout:
             part.programs,
             part.closed,
             self.placer.notes[notes_before:],
+            part.changed,
             part.created,
             part.removed,
         )
@@ -247,6 +252,7 @@ class _Checkout:
 
     def finish(self, fd: int, path: bytes, own: FileNode, *, last: bool = False) -> None:
         """Set a folder's own attributes, now or, if more will be written into it, last."""
+        self.changed.append(path)
         if last or own.mode & stat.S_IRWXU != stat.S_IRWXU:
             self.closed.append((path, own))
         else:
@@ -408,11 +414,13 @@ def checkout(
     now: Pair = EMPTY,
     placer: Placer | None = None,
     folders: set[bytes] | None = None,
+    changed: set[bytes] | None = None,
 ) -> int:
     """Change a directory from `now` to `target`; return the number of placed files and links.
 
     The cost is proportional to the difference. `folders`, the paths of all folders in the
-    directory, is updated. Entries that are not in `now` (excluded paths) stay unchanged. If the
+    directory, is updated; the paths of those with changed entries or attributes are added to
+    `changed`. Entries that are not in `now` (excluded paths) stay unchanged. If the
     process is killed, the directory is in a mixed state: capture it and call this again. Raises
     CheckoutError.
     """
@@ -425,6 +433,8 @@ def checkout(
         work.run(now, target)
     except (OSError, RecursionError, ValueError, OverflowError) as error:
         raise _cannot_write(directory, error) from error
+    if changed is not None:
+        changed.update(work.changed)
     if folders is not None:
         tops = tuple(path + b"/" for path in work.removed)
         if tops:

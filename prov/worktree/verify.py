@@ -12,7 +12,7 @@ import stat
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -64,20 +64,29 @@ def differences(reader: TreeReader, directory: Path, placed: Pair) -> list[Misma
     return sorted(comparison.run(placed), key=lambda mismatch: mismatch.path)
 
 
-def folders_seal(directory: Path, folders: Iterable[bytes]) -> bytes:
-    """Return a digest that changes if an entry is added to or deleted from these folders.
+FolderState = tuple[int, int, int]
+"""A folder's mode, inode, and ctime in nanoseconds, which no process can set back."""
 
-    It covers each folder's mode, inode and ctime, which no process can set back. Returns an empty
-    digest if a folder is missing.
-    """
-    root = os.fsencode(directory)
+
+def folder_states(directory: Path, folders: Iterable[bytes]) -> dict[bytes, FolderState]:
+    """Return the state of each folder; `b""` is the directory itself. Raises OSError."""
+    states: dict[bytes, FolderState] = {}
+    # relative to an open folder, since the kernel resolves each name of a path
+    top = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        states = [os.lstat(root + b"/" + path) for path in (b"", *sorted(folders))]
-    except OSError:
-        return b""
+        for path in folders:
+            state = os.stat(path or b".", dir_fd=top, follow_symlinks=False)
+            states[path] = (state.st_mode, state.st_ino, state.st_ctime_ns)
+    finally:
+        os.close(top)
+    return states
+
+
+def seal_of(states: Mapping[bytes, FolderState]) -> bytes:
+    """Return a digest of the states of folders."""
     digest = hashlib.sha1()
-    for state in states:
-        digest.update(b"%d %d %d\n" % (state.st_mode, state.st_ino, state.st_ctime_ns))
+    for path in sorted(states):
+        digest.update(b"%d %d %d\n" % states[path])
     return digest.digest()
 
 

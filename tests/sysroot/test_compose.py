@@ -2,16 +2,22 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from prov.errors import SysrootConflict
 from prov.store.repository import Store
+from prov.sysroot import compose
 from prov.sysroot.state import SysrootState
 from prov.worktree.attributes import Pair
+from prov.worktree.checkout import checkout
 from prov.worktree.merge import Owned, union
 from prov.worktree.pool import Pool
+from prov.worktree.verify import FolderState, folder_states
 from tests.sysroot.conftest import Composer, fingerprint, some_packages
 from tests.trees import describe
 
@@ -148,3 +154,46 @@ def test_two_at_once_do_not_meet(composer: Composer, tmp_path: Path) -> None:
 def test_a_sysroot_of_nothing_is_an_empty_folder(composer: Composer, tmp_path: Path) -> None:
     composer.compose(tmp_path / "sysroot", [])
     assert list((tmp_path / "sysroot").iterdir()) == []
+
+
+def test_each_folder_is_looked_at_once(
+    composer: Composer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seal of a changed sysroot needs only the changed folders again."""
+    first = [composer.owned(f"p{n}", {f"usr/p{n}/inside/f": "f"}) for n in range(9)]
+    composer.compose(tmp_path / "s", first)
+    looked: list[list[bytes]] = []
+
+    def counting(directory: Path, folders: Iterable[bytes]) -> dict[bytes, FolderState]:
+        looked.append(sorted(folders))
+        return folder_states(directory, looked[-1])
+
+    monkeypatch.setattr(compose, "folder_states", counting)
+    changed = composer.owned("p0", {"usr/p0/inside/f": "g"})
+    composer.compose(tmp_path / "s", [changed, *first[1:]])
+    [before, after] = looked
+    assert len(before) == 20
+    assert after == [b"", b"usr/p0/inside"]
+    looked.clear()
+    composer.compose(tmp_path / "s", [changed, *first[1:]])
+    assert [len(folders) for folders in looked] == [20]
+
+
+def test_a_change_during_a_composition_is_undone_by_the_next(
+    composer: Composer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = [composer.owned(name, {f"usr/{name}/f": "f"}) for name in "abc"]
+    composer.compose(tmp_path / "s", first)
+    time.sleep(0.02)
+    real = checkout
+
+    def meanwhile(*arguments: Any, **options: Any) -> int:
+        (tmp_path / "s/usr/c/stranger").touch()
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compose, "checkout", meanwhile)
+        composer.compose(tmp_path / "s", first[1:])
+    notes = composer.composed(tmp_path / "s", first[1:]).notes
+    assert "usr/c/stranger (was added)" in notes[0]
+    assert not (tmp_path / "s/usr/c/stranger").exists()

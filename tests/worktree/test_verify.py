@@ -4,7 +4,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from prov.worktree.attributes import Listing, Pair, TreeReader, at_path, read_li
 from prov.worktree.checkout import checkout
 from prov.worktree.placer import EPOCH_NS, PrivatePlacer
 from prov.worktree.pool import Pool
-from prov.worktree.verify import What, differences, folders_seal
+from prov.worktree.verify import What, differences, folder_states, seal_of
 from tests.trees import AS_ROOT, Step, carry_out, in_order, steps
 from tests.worktree.conftest import Work
 from tests.worktree.test_checkout import scratch
@@ -197,6 +197,16 @@ def test_changes_are_detected_and_named(store: Store, pair: Pair, composed: Path
 
 
 FOLDERS = {b"usr", b"usr/lib", b"usr/lib/empty", b"usr/closed"}
+
+
+def folders_seal(directory: Path, folders: Iterable[bytes]) -> bytes:
+    """Return the seal of a directory and its folders, or nothing if one is missing."""
+    try:
+        return seal_of(folder_states(directory, [b"", *folders]))
+    except OSError:
+        return b""
+
+
 UNSEEN = {"written to", "dated", "stripped", "mode"}
 """Changes that do not change folders."""
 
