@@ -141,6 +141,8 @@ def newest(store: Store, listed: Sequence[RunName], limit: int) -> list[RunName]
     end = min(limit, len(listed))
     while 0 < end < len(listed) and listed[end].seconds == listed[end - 1].seconds:
         end += 1
+    if end < 2:  # nothing to sort by the start, which is in the record
+        return list(listed[:end])
     by_begin = sorted(listed[:end], key=lambda run: (-run.seconds, -_began(store, run.commit)))
     return by_begin[:limit]
 

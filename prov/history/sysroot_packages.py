@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 from prov.errors import FORGET_RUN, StoreError, SysrootError
 from prov.history.directories import find_directory
-from prov.history.names import last_run
+from prov.history.names import find_run, last_run
 from prov.records.ids import OutputId
 from prov.records.keys import TaskKey
-from prov.records.output import UNSIGNED_MESSAGE
+from prov.records.output import UNSIGNED_MESSAGE, read_pair
 from prov.records.record import read_run_record
 from prov.records.refs import OutputRef
 from prov.sharing.admission import first_program
@@ -27,9 +27,11 @@ def packages(store: Store, name: str) -> list[Owned]:
     """
     if not _is_task(name):
         return [Owned(name, find_directory(store, name).pair)]
-    output = find_directory(store, f"{name}@output").pair
-    run = last_run(store, TaskKey(name))
-    facts = read_run_record(store.objects, run.commit).facts(store.objects)
+    record = read_run_record(store.objects, find_run(store, name).commit)
+    if record.output is None:  # a failed run
+        return [Owned(name, find_directory(store, f"{name}@output").pair)]
+    output = read_pair(store.objects, record.output)
+    facts = record.facts(store.objects)
     if "outputdir" not in facts:  # recorded without a recipe: use the whole output
         return [Owned(name, output)]
     try:

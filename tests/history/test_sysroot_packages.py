@@ -8,6 +8,8 @@ from prov.errors import NameUnknown, StoreError, SysrootError
 from prov.history.sysroot_packages import check_signed, packages
 from prov.records.output import UNSIGNED_MESSAGE, write_output_commit
 from prov.records.refs import OutputRef
+from prov.store.objects import Kind, Oid
+from prov.store.odb import ObjectDatabase
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.worktree.attributes import read_listing
@@ -47,6 +49,34 @@ def test_an_invalid_record(store: Store, recorder: Recorder) -> None:
         packages(store, "lib:install")
     with pytest.raises(NameUnknown):
         packages(store, "lib:none")
+
+
+def test_a_task_with_one_run_costs_few_reads(
+    store: Store, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = recorder.run("lib:install", {"script": "cp"}, FILES)
+    reads: list[Oid] = []
+    real = ObjectDatabase.read
+
+    def counting(
+        objects: ObjectDatabase, oid: Oid, *, most: int | None = None
+    ) -> tuple[Kind, bytes]:
+        reads.append(oid)
+        return real(objects, oid, most=most)
+
+    monkeypatch.setattr(ObjectDatabase, "read", counting)
+    packages(store, "lib:install")
+    # its name, whether it is a trial, and its record
+    assert reads.count(run.commit) == 3
+    assert len(reads) <= 12
+
+
+def test_an_earlier_run_of_a_task(store: Store, recorder: Recorder) -> None:
+    recorder.run("lib:install", {"script": "cp"}, {"image/first": "1"})
+    recorder.run("lib:install", {"script": "cp -a"}, {"image/second": "2"})
+    assert entries(store, "lib:install") == [[b"image"]]
+    both = [packages(store, name) for name in ("lib:install~1", "lib:install")]
+    assert both[0] != both[1]
 
 
 def unsigned(store: Store, run: Recorded) -> None:
