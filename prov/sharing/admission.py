@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from prov.errors import ProvError
+from prov.errors import ProvError, SysrootError
 from prov.recipes.recipe import Setting
 from prov.recipes.variables import expand
 from prov.records.ids import OutputId
@@ -67,6 +67,17 @@ def recorded_postprocess(reader: TreeReader, inputs: Oid) -> bytes | None:
         )
     except ProvError:
         return None
+
+
+def reject_programs(reader: TreeReader, name: str, output: OutputId) -> None:
+    """Raise SysrootError if an unsigned output, which may run without a sandbox, has a program."""
+    program = first_program(reader, output)
+    if program:
+        raise SysrootError(
+            f"{name}: unsigned output from a remote contains the program {program}, which may"
+            " run without a sandbox",
+            hint="install bubblewrap, or build the task on this machine",
+        )
 
 
 def first_program(reader: TreeReader, output: OutputId) -> str:
