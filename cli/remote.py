@@ -262,7 +262,7 @@ def list_(
     remotes = settings.read_remotes(opened)
     opened_caches = caches.Caches(opened, remotes, user_access())
     if refresh:
-        opened_caches.refresh()
+        opened_caches.refresh(whole=True)
     rows = _rows(opened, remotes, opened_caches)
     note_all(text.removesuffix("; continuing without it") for text in opened_caches.notes)
     if json:

@@ -22,13 +22,14 @@ from prov.bitbake.build_record import TaskRun
 from prov.errors import StoreError
 from prov.intake.wellformed import Limits
 from prov.records.entries import CONTENT
-from prov.records.ids import StaticKey, TaskHash
+from prov.records.ids import TaskHash
 from prov.records.keys import TaskKey
 from prov.records.output import Output
 from prov.records.refs import OutputRef, RecordRef, outputs_of
 from prov.records.run import Run, author, empty_start, write_run
+from prov.remote.publication import NO_KEY
 from prov.sharing.caches import Caches, Wanted, fetch
-from prov.sharing.results import NO_KEY, Shareable
+from prov.sharing.results import Shareable
 from prov.store.objects import EMPTY_TREE, MODE_FILE, Entry, Oid
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
@@ -147,9 +148,10 @@ def _well_formed(text: bytes, name: str, notes: list[str]) -> list[str]:
 
 def fetch_lines(caches: Caches) -> None:
     """Fetch the texts that remotes have and this store lacks."""
+    caches.refresh(whole=True)  # any publication may have one
     for opened in list(caches.opened()):
         missing = [
-            Wanted(opened.name, task, StaticKey(NO_KEY))
+            Wanted(opened.name, task, NO_KEY)
             for task in opened.index.newest(RECIPE, MOST)
             if task.key == KEY
             and caches.store.refs.get(str(OutputRef(KEY, task.task_hash))) is None

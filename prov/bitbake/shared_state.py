@@ -141,6 +141,7 @@ class SharedObjects:
 
     def which(self, names: Mapping[str, ObjectName]) -> set[str]:
         """Return the labels of the objects that are available."""
+        self.caches.look_up(name.static_key for name in names.values())
         return {
             label
             for label, name in names.items()

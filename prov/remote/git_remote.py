@@ -17,39 +17,38 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from prov.errors import StoreError
 from prov.files import locked
 from prov.intake.source import Content, Source
 from prov.intake.wellformed import Limits
-from prov.records.refs import REMOTE_CONTENT, REMOTE_INDEX
+from prov.records.refs import REMOTE_CONTENT
 from prov.remote.bases import write_record_commits
 from prov.remote.index import Index
 from prov.remote.index_branch import UNREADABLE, Entering, PublishedId, read_commit, read_text
+from prov.remote.lookup.copy import BranchCopy
+from prov.remote.lookup.table import Lookup, Row
 from prov.remote.reading import PublishedText, memory_folder, policy_of, refresh_index
 from prov.remote.settings import RECORD_LIMIT, Remote
-from prov.store.git import run_git
 from prov.store.objects import Oid
 from prov.store.odb import ObjectDatabase
-from prov.store.refs import RefStore
 from prov.store.repository import Store
 from prov.transport.access import Access
-from prov.transport.errors import Refused, TooMuch, Unreachable, Untrusted
-from prov.transport.git import Transport, make_scratch
+from prov.transport.errors import Refused, Unreachable, Untrusted
+from prov.transport.git import RECEIVED, Transport, make_scratch
 
 _NOT_ENOUGH = re.compile(
     r"necessary objects|unresolved delta|missing|bad object|[Cc]ould not (read|parse)"
 )
-_TORN = re.compile(
-    r"bad object|necessary objects|corrupt|[Cc]ould not (read|parse)|is empty|bad"
-    r" (config|pack)|broken|Unable to create"
-)
-MOST_COMMITS = 1_000_000
-"""Maximum number of pushes in the index since the last `prov remote gc`."""
+_NOT_SERVED = re.compile(r"not our ref|bad object|missing")
+"""A published text that the server lacks, or does not serve by id."""
+SMALL = 10_000
+"""Number of results up to which the whole index is fetched, which costs less than look-ups."""
 
 
 @dataclass(slots=True)
@@ -62,12 +61,19 @@ class GitRemote:
     folder: Path = field(init=False)
     index: Index = field(init=False)
     transport: Transport = field(init=False)
+    branch: BranchCopy = field(init=False)
+    """The local copy of the index's branch."""
+    _asked: set[Oid] = field(default_factory=set)
+    """Ids whose publications the index has, if the remote has any."""
+    _look_ups: int = 0
+    """Number of look-ups that fetched publications."""
 
     def __post_init__(self) -> None:
         self.folder = memory_folder(self.store, self.remote)
         make_scratch(self.git)
         self.index = Index(self.folder / "index")
         self.transport = Transport(self.remote.name, self.remote.url, self.access)
+        self.branch = BranchCopy(self.git, self.remote, self.transport)
 
     @property
     def name(self) -> str:
@@ -86,87 +92,128 @@ class GitRemote:
         """
         return self.index.oid("tip")
 
-    def refresh(self) -> list[Untrusted]:
-        """Update the index; return why new publications are rejected. Raises Unreachable."""
-        return refresh_index(self.folder, self.index, self._refresh)
+    def refresh(self, *, whole: bool = True) -> list[Untrusted]:
+        """Update the index; return why new publications are rejected. Raises Unreachable.
 
-    def _refresh(self) -> list[Untrusted]:
+        Unless the index must be `whole`, publications of a large index stay at the remote until
+        `look_up` needs them, or a caller needs all of them.
+        """
+        return refresh_index(self.folder, self.index, lambda: self._refresh(whole=whole))
+
+    def _refresh(self, *, whole: bool) -> list[Untrusted]:
         try:
-            self._fetch_index()
+            self.branch.fetch(whole=whole)
         except KeyError:  # nothing was published yet
             with self.index.changing(clear=True):
                 self.index.put("policy", policy_of(self.remote))
             return []
         return self._read()
 
-    def _fetch_index(self) -> None:
-        try:
-            self._fetch_branch()
-        except Unreachable as error:
-            had_packs = any((self.git / "objects" / "pack").glob("*.pack"))
-            if not _TORN.search(error.words) and not (isinstance(error, TooMuch) and had_packs):
-                raise
-            # The local copy is not synced, so a power cut or a kill may have damaged it, or it
-            # holds many objects of earlier versions of the branch. Fetch everything again.
-            shutil.rmtree(self.git)
-            make_scratch(self.git)
-            self._fetch_branch()
-
-    def _fetch_branch(self) -> None:
-        branch = f"+{REMOTE_INDEX}:{REMOTE_INDEX}"
-        self.transport.fetch(self.git, [branch], most=self.remote.index_limit)
-
     def _read(self) -> list[Untrusted]:
         """Add the branch's new commits to the index, or all if it was rewritten or the policy
         changed.
         """
-        tip = RefStore(self.git).get(REMOTE_INDEX)
+        tip = self.branch.tip()
         assert tip is not None
         last = self.index.get("tip")
         # read the policy before applying it: a key may expire in between
         policy = policy_of(self.remote)
         is_same_policy = self.index.get("policy") == policy
-        if last == tip.hex() and is_same_policy:
+        part = self.index.get("part")
+        if last == tip.hex() and is_same_policy and part in ("", *self.branch.shallow()):
             return []
-        commits = self._commits(tip)
-        again = not is_same_policy or last not in commits
+        if tip.hex() in self.branch.shallow():
+            self._read_table(tip, policy)
+            return []
+        commits = self.branch.commits(tip)
+        again = not is_same_policy or last not in commits or bool(part)
         size = 0
         if not again:
             commits = commits[commits.index(last) + 1 :]
             size = self.index.number("size")
         refused: list[Untrusted] = []
         with self.index.changing(clear=again):
-            entering = Entering(self.remote, self.index, self._objects(), size)
+            entering = Entering(self.remote, self.index, self.branch.objects(), size)
             for commit in commits:
                 refused += entering.enter(bytes.fromhex(commit))
             self.index.put("tip", tip.hex())
             self.index.put("size", str(entering.total))
             self.index.put("policy", policy)
+            self.index.put("part", "")
         return refused
 
-    def _objects(self) -> ObjectDatabase:
-        """Return the objects of the branch; reading one over the record limit raises StoreError."""
-        return ObjectDatabase(self.git, most=self.remote.record_limit)
+    def _read_table(self, tip: Oid, policy: str) -> None:
+        """Keep the publications in the index that are unchanged; `look_up` adds others."""
+        entered = self.index.numbers()
+        part = self.index.oid("part")
+        before, now = (
+            {row for row in table.rows() if row.number in entered} if table else set[Row]()
+            for table in (self.branch.table(part) if part else None, self.branch.table(tip))
+        )
+        is_same = self.index.get("policy") == policy and before == now and len(now) == len(entered)
+        with self.index.changing(clear=not is_same):
+            self.index.put("tip", tip.hex())
+            self.index.put("policy", policy)
+            self.index.put("part", tip.hex())
+        self._asked.clear()
 
-    def _commits(self, tip: Oid) -> list[str]:
-        """Return the commits of the branch, oldest first. Raises Unreachable for too many."""
-        command = ["rev-list", "--first-parent", f"--max-count={MOST_COMMITS + 1}", tip.hex()]
-        commits = run_git(self.git, command).decode().split()
-        if len(commits) > MOST_COMMITS:
-            raise Unreachable(
-                self.name,
-                f"its index has more than {MOST_COMMITS} commits",
-                hint=f"run `prov remote gc {self.name}` to shrink it",
-            )
-        return commits[::-1]
+    def look_up(self, ids: Iterable[Oid]) -> list[Untrusted]:
+        """Add the publications that may name some ids, if `refresh` left them at the remote.
+
+        Returns why publications are rejected. Raises Unreachable.
+        """
+        new = [oid for oid in ids if oid not in self._asked]
+        self._asked.update(new)
+        if not new or not self.index.get("part"):
+            return []
+        return refresh_index(self.folder, self.index, lambda: self._look_up(new))
+
+    def _look_up(self, ids: Sequence[Oid]) -> list[Untrusted]:
+        part = self.index.oid("part")
+        table = self.branch.table(part) if part is not None else None
+        if table is None:  # deleted or damaged
+            return self._refresh(whole=True)
+        entered = self.index.numbers()
+        rows = {row.number: row for oid in ids for row in table.find(oid)}
+        wanted = [row for number, row in rows.items() if number not in entered]
+        if not wanted:
+            return []
+        # Each look-up is a connection. Double what is fetched, so that there are few of them: the
+        # results of one build are in successive publications.
+        known = entered | rows.keys()
+        others = [row for row in table.rows() if row.number not in known]
+        wanted += others[max(0, len(others) + 1 - (1 << self._look_ups)) :]
+        self._look_ups += 1
+        try:
+            return self._enter_rows(table, sorted(wanted))
+        except Unreachable as error:
+            if not isinstance(error, Refused) and not _NOT_SERVED.search(error.words):
+                raise
+        return self._refresh(whole=True)
+
+    def _enter_rows(self, table: Lookup, rows: Sequence[Row]) -> list[Untrusted]:
+        """Fetch publications of a lookup table, and add them to the index."""
+        blobs = [oid for row in rows for oid in (row.text, row.signature) if oid]
+        with self.scratch(without_store=True) as scratch:
+            self._fetch_objects(scratch, blobs, (), most=self.remote.index_limit)
+            objects = ObjectDatabase(scratch, most=self.remote.record_limit)
+            with self.index.changing():
+                size = self.index.number("size")
+                entering = Entering(self.remote, self.index, objects, size)
+                problems = [
+                    entering.enter_row(row, partial(table.without_deleted, row.number))
+                    for row in rows
+                ]
+                self.index.put("size", str(entering.total))
+        return [problem for problem in problems if problem]
 
     def published_texts(self) -> tuple[dict[int, PublishedId], set[Oid]]:
         """Return all publications of the branch by number, and the ids of deleted content."""
-        objects = self._objects()
+        objects = self.branch.objects()
         texts: dict[int, PublishedId] = {}
         deleted: set[Oid] = set()
-        tip = RefStore(self.git).get(REMOTE_INDEX)
-        for commit in self._commits(tip) if tip is not None else ():
+        tip = self.branch.tip()
+        for commit in self.branch.commits(tip) if tip is not None else ():
             with contextlib.suppress(*UNREADABLE):
                 content = read_commit(objects, bytes.fromhex(commit), self.remote.list_limit)
                 texts = content.publications | texts  # of a reused number, the first one counts
@@ -178,7 +225,7 @@ class GitRemote:
 
         Raises StoreError if either of them is missing or too large.
         """
-        return read_text(self._objects(), publication, self.remote.list_limit)
+        return read_text(self.branch.objects(), publication, self.remote.list_limit)
 
     @contextmanager
     def objects(
@@ -215,27 +262,39 @@ class GitRemote:
         """A copy of all content, for a remote that does not serve objects by id."""
         return self.folder / "whole"
 
-    def _fetch_objects(self, scratch: Path, commits: Sequence[Oid], have: Sequence[Oid]) -> None:
+    def _fetch_objects(
+        self, scratch: Path, oids: Sequence[Oid], have: Sequence[Oid], *, most: int = RECEIVED
+    ) -> None:
         by_variable = self.index.get("way") == "variable"
+        fetch = partial(self._fetch_missing, scratch, oids, have, most=most)
         try:
-            self._fetch_missing(scratch, commits, have, by_variable=by_variable)
+            fetch(by_variable=by_variable)
         except Refused:
             if by_variable or not self.transport.is_ssh:
                 raise
-            self._fetch_missing(scratch, commits, have, by_variable=True)
+            fetch(by_variable=True)
             with self.index.changing():
                 self.index.put("way", "variable")
 
     def _fetch_missing(
-        self, scratch: Path, commits: Sequence[Oid], have: Sequence[Oid], *, by_variable: bool
+        self,
+        scratch: Path,
+        oids: Sequence[Oid],
+        have: Sequence[Oid],
+        *,
+        by_variable: bool,
+        most: int,
     ) -> None:
+        fetch = partial(
+            self.transport.fetch_objects, scratch, oids, by_variable=by_variable, most=most
+        )
         try:
-            self.transport.fetch_objects(scratch, commits, have, by_variable=by_variable)
+            fetch(have)
         except Unreachable as error:
             if not have or isinstance(error, Refused) or not _NOT_ENOUGH.search(error.words):
                 raise
             # an object of `have` was deleted by a garbage collection since
-            self.transport.fetch_objects(scratch, commits, (), by_variable=by_variable)
+            fetch(())
 
     def _fetch_everything(self) -> Path:
         """Update a copy of all content, for a server that serves only refs; return its path."""

@@ -324,11 +324,17 @@ class Index:
 
     def last(self) -> int:
         """Return the number of the last publication, or 0."""
-        return int(
-            self._database.execute("select coalesce(max(number), 0) from publications").fetchone()[
-                0
-            ]
-        )
+        query = "select coalesce(max(number), 0) from publications"
+        return int(self._database.execute(query).fetchone()[0])
+
+    def numbers(self) -> set[int]:
+        """Return the numbers of all publications."""
+        return {row[0] for row in self._database.execute("select number from publications")}
+
+    def ids(self, after: int) -> Iterator[tuple[int, TaskHash, StaticKey, Oid]]:
+        """Yield results of publications after a number: number, task hash, static key, WORKDIR."""
+        query = "select number, hash, static, workdir from tasks where number > ? order by number"
+        yield from self._database.execute(query, (after,))
 
     def count(self) -> int:
         """Return the number of usable results."""

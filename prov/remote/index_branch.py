@@ -7,11 +7,14 @@ Nothing in it is trusted: everyone with push access can write to it.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from prov.errors import StoreError
-from prov.remote.index import Index
+from prov.remote.index import Index, Listed
+from prov.remote.lookup.table import Row
+from prov.remote.publication import Publication
 from prov.remote.reading import SIGNATURE, PublishedText, check_index_size, enter
 from prov.remote.settings import Remote
 from prov.store.objects import Oid
@@ -83,6 +86,21 @@ class Entering:
     total: int
     """Bytes of the added publications."""
 
+    def enter_row(
+        self, row: Row, present: Callable[[Publication], Publication]
+    ) -> Untrusted | None:
+        """Add a publication of a lookup table; return why it is rejected. Raises Unreachable."""
+        try:
+            text = read_text(
+                self.objects, PublishedId(row.text, row.signature), self.remote.list_limit
+            )
+        except StoreError as error:
+            words = f"cannot read publication {row.number}: {error}"
+            self.index.add(Listed(row.number, row.text, 0, "", words), None)
+            return Malformed(self.remote.name, words)
+        self._count(text)
+        return enter(self.index, self.remote, row.number, text, present)
+
     def enter(self, commit: Oid) -> list[Untrusted]:
         """Add a commit of the branch; return why publications are rejected. Raises Unreachable."""
         try:
@@ -116,6 +134,9 @@ class Entering:
             text = read_text(self.objects, publication, self.remote.list_limit)
         except StoreError as error:
             return Malformed(self.remote.name, f"cannot read publication {number}: {error}")
+        self._count(text)
+        return enter(self.index, self.remote, number, text)
+
+    def _count(self, text: PublishedText) -> None:
         self.total += len(text.text)
         check_index_size(self.remote, self.total)
-        return enter(self.index, self.remote, number, text)

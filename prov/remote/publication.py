@@ -25,6 +25,8 @@ from prov.records.keys import LONGEST_NAME, TaskKey
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid, object_id
 
 HEADER = "prov publication 1"
+NO_KEY = StaticKey(bytes(20))
+"""The static key of a task whose static key is unknown."""
 _SHA1, _SHA256 = 20, 32
 """Bytes of an id in git's two object formats."""
 _KEY = re.compile(r"[A-Za-z0-9_][\w.+-]*:[A-Za-z0-9_][\w.+-]*", re.ASCII)

@@ -19,7 +19,9 @@ from prov.records.refs import REMOTE_CONTENT, REMOTE_INDEX
 from prov.remote.bases import choose_bases
 from prov.remote.git_remote import GitRemote
 from prov.remote.incoming import Incoming, make_commit
-from prov.remote.index_branch import PUBLICATIONS, SIGNATURES
+from prov.remote.index_branch import PUBLICATIONS, SIGNATURES, PublishedId
+from prov.remote.lookup.branch import LOOKUP
+from prov.remote.lookup.extending import Added, add_to_table
 from prov.remote.publication import Publication, Published
 from prov.remote.sending import Delivery, announce, content_tip, deliver, optional, until_first
 from prov.remote.signature import sign
@@ -155,10 +157,7 @@ def _announce(
     text = publication.encode()
     number = max((listed.number for listed in remote.index.publications()), default=0) + 1
     signature = sign(text, remote.remote.key) if remote.remote.key else b""
-    files = {f"{PUBLICATIONS}/{number:08d}": text}
-    if signature:
-        files[f"{SIGNATURES}/{number:08d}"] = signature
-    tree = write_files(scratch, files)
+    tree = _index_tree(remote, scratch, tip, _Signed(number, publication, text, signature))
     message = f"{len(publication.tasks)} tasks"
     index = make_commit(scratch, optional(tip), message, tree, publication.seconds)
     if batch is None:  # the content has all records already
@@ -170,15 +169,30 @@ def _announce(
     announce(remote, scratch, updates, {REMOTE_CONTENT: before, REMOTE_INDEX: tip})
 
 
-def write_files(repository: Path, files: dict[str, bytes]) -> Oid:
-    """Write a tree with these files, at the top level or in a folder, into a repository."""
-    folders: dict[str, list[Entry]] = {}
-    with ObjectDatabase(repository).writer() as writer:
-        for path, content in files.items():
-            folder, _, name = path.rpartition("/")
-            entry = Entry(name.encode(), MODE_FILE, writer.add("blob", content))
-            folders.setdefault(folder, []).append(entry)
-        top = folders.pop("", [])
-        for name, entries in folders.items():
-            top.append(Entry(name.encode(), MODE_DIRECTORY, writer.add_tree(entries)))
-        return writer.add_tree(top)
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """A publication to announce."""
+
+    number: int
+    publication: Publication
+    text: bytes
+    signature: bytes
+    """Empty for an unsigned publication."""
+
+
+def _index_tree(remote: GitRemote, scratch: Path, tip: Oid | None, signed: _Signed) -> Oid:
+    """Write the tree of a commit of the index: a publication and the lookup table."""
+    name = f"{signed.number:08d}".encode()
+    with ObjectDatabase(scratch).writer() as writer:
+        published = PublishedId(writer.add_blob(signed.text), None)
+        folders = {PUBLICATIONS: writer.add_tree([Entry(name, MODE_FILE, published.text)])}
+        if signed.signature:
+            signature = writer.add_blob(signed.signature)
+            published = published._replace(signature=signature)
+            folders[SIGNATURES] = writer.add_tree([Entry(name, MODE_FILE, signature)])
+        added = Added(published, signed.publication.tasks)
+        table = add_to_table(remote, writer, tip, signed.number, added)
+        if table is not None:
+            folders[LOOKUP] = table
+        entries = [Entry(name.encode(), MODE_DIRECTORY, oid) for name, oid in folders.items()]
+        return writer.add_tree(entries)

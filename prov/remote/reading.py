@@ -75,8 +75,17 @@ def check_index_size(remote: Remote, total: int) -> None:
         )
 
 
-def enter(index: Index, remote: Remote, number: int, text: PublishedText) -> Untrusted | None:
-    """Add a publication to an index; return the reason if it is rejected."""
+def enter(
+    index: Index,
+    remote: Remote,
+    number: int,
+    text: PublishedText,
+    present: Callable[[Publication], Publication] = lambda publication: publication,
+) -> Untrusted | None:
+    """Add a publication to an index; return the reason if it is rejected.
+
+    `present` returns the publication without deleted results.
+    """
     oid = object_id("blob", text.text)
     seal = _seal(remote, text)
     signer = seal.key if seal and seal.good else ""
@@ -85,9 +94,10 @@ def enter(index: Index, remote: Remote, number: int, text: PublishedText) -> Unt
     except Untrusted as error:
         refused = None if isinstance(error, Malformed) else _decoded(text.text)
         seconds = refused.seconds if refused else 0
-        index.add(Listed(number, oid, seconds, signer or error.key, error.words), refused)
+        listed = Listed(number, oid, seconds, signer or error.key, error.words)
+        index.add(listed, present(refused) if refused else None)
         return error
-    index.add(Listed(number, oid, publication.seconds, signer, ""), publication)
+    index.add(Listed(number, oid, publication.seconds, signer, ""), present(publication))
     return None
 
 

@@ -9,17 +9,19 @@ after the rewrite, as with two publishers. The server's own `git gc` frees the s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prov.errors import StoreError
 from prov.files import write_scratch
 from prov.records.refs import REMOTE_CONTENT, REMOTE_INDEX
 from prov.remote.bases import write_record_commits
-from prov.remote.git_remote import GitRemote
+from prov.remote.git_remote import SMALL, GitRemote
 from prov.remote.incoming import Incoming, make_commit
 from prov.remote.index_branch import GONE, PUBLICATIONS, SIGNATURES, UNREADABLE, PublishedId
+from prov.remote.lookup.branch import LOOKUP, LookupWriter
+from prov.remote.lookup.table import ids_of
 from prov.remote.publication import Published, decode_publication
 from prov.remote.publish import TOUCH_AFTER, with_what_stays
 from prov.remote.sending import announce, content_tip, send, until_first
@@ -168,9 +170,8 @@ def _rewrite(
             # all objects are in the scratch and index repositories: do not search the store
             alternates = scratch / "objects" / "info" / "alternates"
             write_scratch(alternates, f"{remote.git}/objects\n")
-        index_tree = _write_index(remote, scratch, texts, deleted)
         content = _content(scratch, remaining)
-        index = make_commit(scratch, [], "collected", index_tree, int(time.time()))
+        index = _write_index(remote, scratch, texts, deleted)
         expected = {REMOTE_CONTENT: content_tip(remote, scratch), REMOTE_INDEX: tip}
         branches = Incoming(remote, scratch)
         incoming = branches.choose(int(time.time()))
@@ -194,29 +195,50 @@ def _rewrite(
 def _write_index(
     remote: GitRemote, scratch: Path, texts: dict[int, PublishedId], deleted: set[Oid]
 ) -> Oid:
-    """Write the tree of the new index: publications with remaining results, and deleted ids."""
+    """Write the new index: publications with remaining results, and deleted ids.
+
+    Returns the last commit. The lookup table has a commit of its own, so that a client can fetch
+    it without the publications.
+    """
     publications: list[Entry] = []
     signatures: list[Entry] = []
     named: set[Oid] = set()
-    for number, publication in sorted(texts.items()):
-        try:
-            tasks = decode_publication(remote.published_text(publication).text).tasks
-        except UNREADABLE:
-            continue
-        if all(task.record in deleted for task in tasks):
-            continue
-        named |= {oid for task in tasks for oid in (task.record, task.workdir)}
-        name = b"%08d" % number
-        publications.append(Entry(name, MODE_FILE, publication.text))
-        if publication.signature is not None:
-            signatures.append(Entry(name, MODE_FILE, publication.signature))
+    results = 0
     with ObjectDatabase(scratch).writer() as writer:
+        table = LookupWriter(remote.branch.objects(), writer, [])
+        for number, publication in sorted(texts.items()):
+            try:
+                tasks = decode_publication(remote.published_text(publication).text).tasks
+            except UNREADABLE:
+                continue
+            remaining = [_left(task, deleted) for task in tasks if task.record not in deleted]
+            if not remaining:
+                continue
+            results += len(remaining)
+            table.add(number, publication, ids_of(remaining))
+            named |= {oid for task in tasks for oid in (task.record, task.workdir)}
+            name = b"%08d" % number
+            publications.append(Entry(name, MODE_FILE, publication.text))
+            if publication.signature is not None:
+                signatures.append(Entry(name, MODE_FILE, publication.signature))
         text = "".join(sorted(f"{oid.hex()}\n" for oid in named & deleted)).encode()
         top = [Entry(GONE.encode(), MODE_FILE, writer.add("blob", text))]
         for folder, entries in ((PUBLICATIONS, publications), (SIGNATURES, signatures)):
             if entries:
                 top.append(Entry(folder.encode(), MODE_DIRECTORY, writer.add_tree(entries)))
-        return writer.add_tree(top)
+        tree = writer.add_tree(top)
+        lookup = Entry(LOOKUP.encode(), MODE_DIRECTORY, table.finish())
+        lookup_tree = writer.add_tree([lookup])
+    now = int(time.time())
+    collected = make_commit(scratch, [], "collected", tree, now)
+    if results < SMALL:
+        return collected
+    return make_commit(scratch, [collected], "lookup table", lookup_tree, now)
+
+
+def _left(task: Published, deleted: Collection[Oid]) -> Published:
+    """Return a remaining result, without its WORKDIR if that was deleted."""
+    return replace(task, workdir=b"") if task.workdir in deleted else task
 
 
 def _content(scratch: Path, remaining: _Remaining) -> Oid:

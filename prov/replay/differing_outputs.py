@@ -67,7 +67,7 @@ def differing_tasks(
     """
     caches = Caches(store, read_remotes(store) if remotes is None else remotes, access)
     if ask:
-        caches.refresh()
+        caches.refresh(whole=True)
     differing: dict[TaskHash, Differing] = {}
     published: dict[TaskHash, list[tuple[str, Published]]] = {}
     local = outputs_here(store)

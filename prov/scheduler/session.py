@@ -98,7 +98,7 @@ class Session:
         plan = self._plan(graph, own, choices, workspace)
         # query remotes only if something is neither in the store nor known to be published
         if self.caches.remotes and (plan.work or (plan.fetches and self.caches.is_outdated())):
-            self.caches.refresh()
+            self._ask_remotes(plan)
             plan = self._plan(graph, own, choices, workspace)
             self.caches.explain(
                 (step.key, step.task_hash) for step in plan.work if step.task_hash is not None
@@ -112,6 +112,12 @@ class Session:
             plan = self._plan(graph, own, choices, workspace)
         self._check_only(plan)
         return plan, workspace
+
+    def _ask_remotes(self, plan: Plan) -> None:
+        """Update the indexes of the remotes for the tasks of a plan."""
+        self.caches.refresh()
+        ids = [oid for step in plan.steps.values() for oid in (step.static_key, step.task_hash)]
+        self.caches.look_up(oid for oid in ids if oid is not None)
 
     def workdirs(self, plan: Plan, workspace: Workspace) -> dict[TaskKey, Path]:
         """Return each task's WORKDIR."""
@@ -167,7 +173,7 @@ class Session:
         plan, workspace = self.plan(request)
         anywhere = self.anywhere(plan.graph, workspace)
         if not plan.work:  # otherwise planning has queried the remotes
-            self.caches.refresh()
+            self._ask_remotes(plan)
             plan = make_plan(plan.graph, plan.own, anywhere, plan.choices)
         pulled = Pulled(notes=self.caches.notes)
         while requests := _requests(plan, anywhere, pulled, workdirs=workdirs):

@@ -81,6 +81,7 @@ class Caches:
     """Whether programs in fetched outputs run in a sandbox."""
     _accepted: dict[Oid, bool] = field(default_factory=dict)
     """Unsigned output -> whether it may be used."""
+    _refreshed: bool = False
     _open: dict[str, AnyRemote] = field(default_factory=dict)
     _dropped: set[str] = field(default_factory=set)
     _refused: set[tuple[str, Published]] = field(default_factory=set)
@@ -109,17 +110,35 @@ class Caches:
         )
         return any(policy != policy_of(remote) for policy, remote in policies)
 
-    def refresh(self) -> None:
-        """Update the indexes of all remotes; report and drop a remote that fails."""
+    def refresh(self, *, whole: bool = False) -> None:
+        """Update the indexes of all remotes; report and drop a remote that fails.
+
+        Unless they must be `whole`, the other methods add to them what they look up.
+        """
+        self._refreshed = True
         for remote in list(self.opened()):
-            try:
-                refused = remote.refresh()
-            except FAILURES as error:
-                self.failed.add(remote.name)
-                self.drop(remote.name, why_it_failed(remote.name, error))
-                continue
-            for problem in dict.fromkeys(map(str, refused)):
-                self.notes.append(f"{problem}; the publication is ignored")
+            self._update(remote, partial(remote.refresh, whole=whole))
+
+    def look_up(self, ids: Iterable[Oid]) -> None:
+        """Complete the refreshed indexes for some task hashes and static keys.
+
+        One call for many of them takes fewer connections than many calls.
+        """
+        if not self._refreshed:  # the caller did not want to contact remotes yet
+            return
+        ids = tuple(ids)
+        for remote in list(self.opened()):
+            self._update(remote, partial(remote.look_up, ids))
+
+    def _update(self, remote: AnyRemote, update: Callable[[], list[Untrusted]]) -> None:
+        try:
+            refused = update()
+        except FAILURES as error:
+            self.failed.add(remote.name)
+            self.drop(remote.name, why_it_failed(remote.name, error))
+            return
+        for problem in dict.fromkeys(map(str, refused)):
+            self.notes.append(f"{problem}; the publication is ignored")
 
     def accepts(self, key: TaskKey, output: OutputId) -> bool:
         """Return whether an unsigned output in the store may be used; if not, note why once."""
@@ -162,6 +181,7 @@ class Caches:
 
     def find(self, task_hash: TaskHash, place: str) -> tuple[str, Published] | None:
         """Return the first usable result of a task hash, with the name of its remote."""
+        self.look_up([task_hash])
         for remote in self.opened():
             published = self._ask(remote, lambda index: index.find(task_hash)) or ()
             usable = [
@@ -176,6 +196,7 @@ class Caches:
 
     def find_static(self, static_key: StaticKey, place: str) -> Published | None:
         """Return the last usable result of a static key from the first remote that has one."""
+        self.look_up([static_key])
         for remote in self.opened():
             task = self._ask(remote, lambda index: index.find_static(static_key))
             if (

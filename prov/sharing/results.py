@@ -33,7 +33,7 @@ from prov.records.refs import (
     parse_run,
 )
 from prov.records.run import author
-from prov.remote.publication import Published
+from prov.remote.publication import NO_KEY, Published
 from prov.remote.receive import read_run
 from prov.remote.trust import check_task
 from prov.store.objects import CONSTANT_IDENTITY, MODE_FILE, Commit, Entry, Oid
@@ -49,8 +49,6 @@ PUBLIC_FACTS = (
     *("static-key", "version", "bitbake-taskhash", "bitbake-unihash"),
 )
 """Published facts of a record."""
-NO_KEY = StaticKey(bytes(20))
-"""Stands for an unknown static key."""
 
 
 @dataclass(frozen=True, slots=True)

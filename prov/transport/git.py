@@ -93,9 +93,15 @@ class Transport:
         return [] if self.folder is None else [f"--upload-pack={sending_command()}"]
 
     def fetch_objects(
-        self, git_dir: Path, commits: Sequence[Oid], have: Sequence[Oid], *, by_variable: bool
+        self,
+        git_dir: Path,
+        commits: Sequence[Oid],
+        have: Sequence[Oid],
+        *,
+        by_variable: bool,
+        most: int = RECEIVED,
     ) -> None:
-        """Fetch commits by id, without the objects of the commits in `have`.
+        """Fetch commits, or blobs, by id, without the objects of the commits in `have`.
 
         The commits have no parents. They are listed in `shallow`; otherwise git would not compare
         trees of unrelated commits. Raises Refused if the server does not serve objects by id. With
@@ -112,7 +118,7 @@ class Transport:
             arguments.append(f"--upload-pack={SENDING_BY_VARIABLE}")
         data = "".join(f"{oid.hex()}\n" for oid in commits).encode()
         try:
-            self._run(git_dir, [*arguments, "--end-of-options", self.url], data)
+            self._run(git_dir, [*arguments, "--end-of-options", self.url], data, most=most)
         except Ended as error:
             if by_variable:
                 raise Refused(self.name, error.words) from error

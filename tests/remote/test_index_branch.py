@@ -8,13 +8,26 @@ import pytest
 
 from prov.remote.incoming import make_commit
 from prov.remote.index_branch import UNREADABLE, IndexCommit, PublishedId, read_commit, read_text
-from prov.remote.publish import write_files
-from prov.store.objects import Oid, object_id
+from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, Oid, object_id
 from prov.store.odb import ObjectDatabase
 from prov.transport.git import make_scratch
 
 MOST = 1000
 FIRST, SECOND = b"a" * 20, b"b" * 20
+
+
+def write_files(repository: Path, files: dict[str, bytes]) -> Oid:
+    """Write a tree with these files, at the top level or in a folder, into a repository."""
+    folders: dict[str, list[Entry]] = {}
+    with ObjectDatabase(repository).writer() as writer:
+        for path, content in files.items():
+            folder, _, name = path.rpartition("/")
+            entry = Entry(name.encode(), MODE_FILE, writer.add("blob", content))
+            folders.setdefault(folder, []).append(entry)
+        top = folders.pop("", [])
+        for name, entries in folders.items():
+            top.append(Entry(name.encode(), MODE_DIRECTORY, writer.add_tree(entries)))
+        return writer.add_tree(top)
 
 
 def commit(tmp_path: Path, files: dict[str, bytes]) -> tuple[ObjectDatabase, Oid]:

@@ -11,9 +11,8 @@ from prov.records.ids import StaticKey
 from prov.records.lookup import Records
 from prov.records.output import FIXED_MESSAGE, OUTPUT_MESSAGE, UNSIGNED_MESSAGE
 from prov.records.refs import OutputRef, RecordRef, RunRef, StaticRef
-from prov.remote.publication import Published
+from prov.remote.publication import NO_KEY, Published
 from prov.sharing.results import (
-    NO_KEY,
     Shareable,
     enter,
     holds,

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,9 +83,13 @@ class StaticRemote:
     def name(self) -> str:
         return self.remote.name
 
-    def refresh(self) -> list[Untrusted]:
+    def refresh(self, *, whole: bool = True) -> list[Untrusted]:
         """Update the index; return why new publications are rejected. Raises Unreachable."""
         return refresh_index(self.folder, self.index, self._refresh)
+
+    def look_up(self, ids: Iterable[Oid]) -> list[Untrusted]:
+        """Do nothing: `refresh` reads the whole index."""
+        return []
 
     def _refresh(self) -> list[Untrusted]:
         manifest = self._manifest()

@@ -1,0 +1,1 @@
+"""The lookup table of a remote: which publications may name an id."""
