@@ -11,6 +11,8 @@ from pathlib import Path
 
 from prov.bitbake.messages import InvalidMessage
 
+BREATH = 10.0
+"""Seconds between heartbeats to waiting tasks, and to wait for the rest of a request."""
 HEADER = 1 << 20
 """Maximum size of a request's first line, in bytes."""
 

@@ -1,7 +1,7 @@
 """The writer: the process that records a BitBake build. BitBake's server starts one per build.
 
 A task connects to a socket when it begins and when it has ended. It waits for the answer, so that
-its WORKDIR does not change during the capture. A forked process serves each request; the writer
+its WORKDIR does not change during the capture. Worker processes serve the requests; the writer
 itself only tracks which tasks run. The server sends messages through one pipe, which closes when
 the server exits, and reads messages from another. Each message is a line of JSON.
 """
@@ -20,46 +20,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prov.bitbake.build_record import TaskRun, key_of_line, record, recover
-from prov.bitbake.capture import BuildTask, Captured, Packed, begin, end
-from prov.bitbake.connection import listen, read_body, read_header, send_answer
+from prov.bitbake.capture import BuildTask, Captured, Packed
+from prov.bitbake.connection import BREATH, listen, read_header, send_answer
 from prov.bitbake.equivalence import Equivalences, fetch_lines, read_lines
 from prov.bitbake.messages import (
     BuildDone,
-    EndRequest,
     EquivalencesQuestion,
     InvalidMessage,
     TaskAnswer,
     TaskRequest,
-    UnpackRequest,
     WhichQuestion,
     WriterWord,
     read_names,
     read_object,
     read_request,
     read_server_word,
-    read_sysroots_body,
 )
 from prov.bitbake.publishing import publish
-from prov.bitbake.shared_state import (
-    ObjectName,
-    SharedObjects,
-    Unpacked,
-    archive,
-    clean,
-    unpack,
-)
-from prov.bitbake.sysroots import compose
+from prov.bitbake.service import Job, Service
+from prov.bitbake.shared_state import ObjectName, SharedObjects, Unpacked
+from prov.bitbake.workers import Worker, Workers
 from prov.errors import ProvError, SysrootError
 from prov.files import try_locked
-from prov.processes import Child, decode_answer, start_child
 from prov.records.keys import TaskKey
 from prov.store.git import git_program
 from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.upkeep.background import start_upkeep
 
-BREATH = 10.0
-"""Seconds between heartbeats to waiting tasks."""
 LOOKING = ("begin", "end")
 """Requests that capture a WORKDIR: one at a time per WORKDIR."""
 
@@ -87,36 +75,21 @@ class _Request:
     def looks(self) -> bool:
         return self.message["what"] in LOOKING
 
-    def body(self) -> bytes:
-        return read_body(self.connection, self.rest, self.message["body"])
-
-
-@dataclass(slots=True)
-class _Serving:
-    """A forked process that serves a request."""
-
-    child: Child
-    request: _Request
-    answer: bytearray = field(default_factory=bytearray)
-
 
 @dataclass(slots=True)
 class Writer:
-    """Tracks the tasks of a build, and starts a process for each request."""
+    """Tracks the tasks of a build, and gives each request to a worker."""
 
-    store_path: Path
+    service: Service
     say: Callable[[WriterWord], None]
     """Sends a message to the server."""
     running: dict[str, _Running] = field(default_factory=dict)
     """By task."""
     waiting: list[_Request] = field(default_factory=list)
     """Requests for a WORKDIR that is being captured: captures must not overlap."""
-    serving: dict[int, _Serving] = field(default_factory=dict)
-    """By the file descriptor from which the process's result is read."""
+    serving: dict[int, _Request] = field(default_factory=dict)
+    """By the file descriptor of the worker."""
     ran: list[TaskRun] = field(default_factory=list)
-    environment: Mapping[str, str] = field(default_factory=dict)
-    """Environment of the user that started the build, which git needs to reach remotes."""
-    shared: SharedObjects | None = None
     packed: dict[str, Packed] = field(default_factory=dict)
     """Task -> the object of shared state that it made or restored in this build."""
     lost: dict[TaskKey, str] = field(default_factory=dict)
@@ -125,11 +98,15 @@ class Writer:
     """A store kept open so that gc does not delete packed objects that have no ref yet."""
     _listening: socket.socket | None = None
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    _workers: Workers = field(init=False)
     _line: bytes = b""
     """Received part of the server's next line."""
 
+    def __post_init__(self) -> None:
+        self._workers = Workers(self.service.serve, self._selector, self._sockets)
+
     def store(self) -> Store:
-        return Store.create(self.store_path)
+        return Store.create(self.service.store_path)
 
     def lose(self, key: TaskKey, why: str) -> None:
         """Note that a task is not recorded, and report it to the server."""
@@ -159,16 +136,22 @@ class Writer:
                         self._selector.unregister(server)
                     outcome = self._hear_server(piece) or outcome
                 else:
-                    self._hear_child(self.serving[key.fd])
+                    self._hear_worker(key.data)
             if time.monotonic() - breathed >= BREATH:
                 breathed = time.monotonic()
                 self._breathe()
+        self._workers.close()
         return outcome
+
+    def _sockets(self) -> list[socket.socket]:
+        """Return the open sockets, except those of workers."""
+        requests = [*self.serving.values(), *self.waiting]
+        listening = [self._listening] if self._listening is not None else []
+        return [*listening, *(request.connection for request in requests)]
 
     def _breathe(self) -> None:
         """Send a heartbeat to all waiting tasks."""
-        requests = [serving.request for serving in self.serving.values()]
-        for request in [*requests, *self.waiting]:
+        for request in [*self.serving.values(), *self.waiting]:
             with contextlib.suppress(OSError):  # the task was killed
                 request.connection.send(b" ")
 
@@ -214,11 +197,9 @@ class Writer:
         self.say({"which": sorted(available)})
 
     def _shared(self, *, network: bool) -> SharedObjects:
-        if self.shared is None:
-            self.shared = SharedObjects.open(
-                Store.open(self.store_path), self.environment, network=network
-            )
-        return self.shared
+        """Return the objects of shared state, for a question that changes what is known of them."""
+        self._workers.renew()
+        return self.service.shared(network=network)
 
     # requests
 
@@ -242,8 +223,7 @@ class Writer:
 
     def _serve_waiting(self) -> None:
         """Start the requests that can start, in the order of arrival."""
-        requests = [serving.request for serving in self.serving.values()]
-        busy = {request.task.workdir for request in requests if request.looks}
+        busy = {request.task.workdir for request in self.serving.values() if request.looks}
         for request in list(self.waiting):
             if request.looks and request.task.workdir in busy:
                 continue
@@ -252,7 +232,7 @@ class Writer:
                 busy.add(request.task.workdir)
 
     def _serve(self, request: _Request) -> bool:
-        """Start a process for a request; return whether the request needs one."""
+        """Give a request to a worker; return whether the request needs one."""
         task, message = request.task, request.message
         if message["what"] == "begin":
             self._begin(task)
@@ -270,9 +250,9 @@ class Writer:
         beside = self._beside(task)
         if message["what"] == "end":
             self.running.pop(task.key, None)
-        child = start_child(lambda: self._work(request, beside))
-        self.serving[child.answer] = _Serving(child, request)
-        self._selector.register(child.answer, selectors.EVENT_READ)
+        job = Job(task, message, request.rest, beside, self.packed.get(task.key))
+        worker = self._workers.start(job, request.connection, task.key)
+        self.serving[worker.fileno()] = request
         return True
 
     def _begin(self, task: BuildTask) -> None:
@@ -296,72 +276,18 @@ class Writer:
                 self.retained = self.store()
                 self.retained.objects.writer()
 
-    # in a fork
-
-    def _work(self, request: _Request, beside: Mapping[str, tuple[str, ...]]) -> object:
-        """Serve a request in a forked process, and return the result."""
-        if self._listening is not None:
-            self._listening.close()
-        body, message = request.body(), request.message
-        if message["what"] == "begin":
-            begin(self.store(), request.task)
-        elif message["what"] == "end":
-            return self._end(request, message, body, beside)
-        elif message["what"] == "archive":
-            return archive(self.store(), message, body)
-        elif message["what"] == "unpack":
-            return self._unpack(message)
-        elif message["what"] == "has":
-            return self._shared(network=False).has(ObjectName(*message["object"]))
-        elif message["what"] == "clean":
-            clean(self.store(), ObjectName(*message["object"]))
-        elif message["what"] == "sysroot":
-            compose(self.store(), read_sysroots_body(body)["sysroots"])
-        return None
-
-    def _end(
-        self,
-        request: _Request,
-        message: EndRequest,
-        body: bytes,
-        beside: Mapping[str, tuple[str, ...]],
-    ) -> Captured:
-        task = request.task
-        packed = self.packed.get(task.key) or Packed.of(message.get("packed", ()))
-
-        def on_read() -> None:
-            # A task that packed an object waits until it has a ref, or else writes an archive.
-            if packed is None or packed.taken:
-                send_answer(request.connection, {})
-
-        return end(self.store(), task, message, body, beside, packed, on_read)
-
-    def _unpack(self, message: UnpackRequest) -> Unpacked:
-        packed = Packed.of(message.get("packed", ()))
-        if packed is None:
-            name = ObjectName(*message["object"])
-            shared = self._shared(network=False)
-            shared.bring(name)
-            packed = shared.packed(name)
-        folder = Path(message["folder"])
-        return unpack(self.store(), packed, folder, faked=message["faked"])
-
     # results
 
-    def _hear_child(self, serving: _Serving) -> None:
-        """Read the output of a forked process; when it has ended, answer the task."""
-        child, request = serving.child, serving.request
-        piece = os.read(child.answer, 1 << 16)
-        if piece:
-            serving.answer += piece
+    def _hear_worker(self, worker: Worker) -> None:
+        """Read the result of a worker; when it is complete, answer the task."""
+        number = worker.fileno()
+        result_of = self._workers.hear(worker)
+        if result_of is None:
             return
-        self._selector.unregister(child.answer)
-        del self.serving[child.answer]
-        os.close(child.answer)
-        status = os.waitpid(child.pid, 0)[1]
+        request = self.serving.pop(number)
         self._serve_waiting()
         try:
-            result = decode_answer(bytes(serving.answer), status, request.task.key)
+            result = result_of()
         except Exception as error:  # no error may stop the build
             send_answer(request.connection, self._note_failure(request, error))
             return
@@ -379,7 +305,7 @@ class Writer:
         return {"error": str(error), "refused": refused, "hint": hint}
 
     def _note_result(self, request: _Request, result: object) -> TaskAnswer:
-        """Store the result of a forked process, and return the answer for the task."""
+        """Store the result of a worker, and return the answer for the task."""
         task, message = request.task, request.message
         if isinstance(result, Captured):
             assert message["what"] == "end"
@@ -413,7 +339,7 @@ def run(store: Path, path: Path, server: tuple[int, int], environment: Mapping[s
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with _alone_at(path):
         git_program()  # check git's version once, not in each fork
-        writer = Writer(store, say, environment=environment)
+        writer = Writer(Service(store, environment), say)
         listening = listen(path)
         say({"ready": os.getpid()})
         try:
@@ -442,7 +368,7 @@ def _alone_at(path: Path) -> Iterator[None]:
 
 def _finish(writer: Writer, outcome: BuildDone | None) -> Oid | None:
     """Record the build, unless no task ran, as in a dry run. Return its commit, if recorded."""
-    if not writer.ran and (outcome is None or not writer.store_path.is_dir()):
+    if not writer.ran and (outcome is None or not writer.service.store_path.is_dir()):
         return None
     if outcome is None:
         outcome = _interrupted(writer.ran[0].began)
@@ -457,7 +383,7 @@ def _finish(writer: Writer, outcome: BuildDone | None) -> Oid | None:
         store,
         writer.ran,
         writer.packed,
-        writer.environment,
+        writer.service.environment,
         lambda text: writer.say({"note": text}),
         network=outcome.get("network", False),
     )

@@ -1,0 +1,112 @@
+"""Serve a task's request in a worker process, which keeps the store open between requests."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prov.bitbake.capture import BuildTask, Captured, Packed, begin, end
+from prov.bitbake.connection import BREATH, read_body, send_answer
+from prov.bitbake.messages import EndRequest, TaskRequest, UnpackRequest, read_sysroots_body
+from prov.bitbake.shared_state import (
+    ObjectName,
+    SharedObjects,
+    Unpacked,
+    archive,
+    clean,
+    unpack,
+)
+from prov.bitbake.sysroots import compose
+from prov.store.repository import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A request, and what the writer knows about its task."""
+
+    task: BuildTask
+    message: TaskRequest
+    rest: bytes
+    """Part of the body received with the first line."""
+    beside: Mapping[str, tuple[str, ...]]
+    """Tasks that ran in the WORKDIR at the same time -> their directories, none if they ended."""
+    packed: Packed | None
+    """The object of shared state that the task made or restored."""
+
+
+@dataclass(slots=True)
+class Service:
+    """Serves requests. A worker inherits it from the writer and calls `serve`."""
+
+    store_path: Path
+    environment: Mapping[str, str]
+    """Environment of the user that started the build, which git needs to reach remotes."""
+    _store: Store | None = None
+    _objects: SharedObjects | None = None
+
+    def store(self) -> Store:
+        """Return the store, which is created if it is missing. Raises ProvError, OSError."""
+        if self._store is None:
+            self._store = Store.create(self.store_path)
+        return self._store
+
+    def shared(self, *, network: bool) -> SharedObjects:
+        """Return the objects of shared state in the store and its remotes."""
+        if self._objects is None:
+            self._objects = SharedObjects.open(
+                Store.open(self.store_path), self.environment, network=network
+            )
+        return self._objects
+
+    def serve(self, job: Job, connection: socket.socket) -> object:
+        """Serve a request, and return its result; raise ProvError or OSError if it fails."""
+        connection.settimeout(BREATH)
+        try:
+            return self._serve(job, connection)
+        except BaseException:
+            # what failed may be the store, which a user can delete during a build
+            self._store = None
+            raise
+
+    def _serve(self, job: Job, connection: socket.socket) -> object:
+        task, message = job.task, job.message
+        body = read_body(connection, job.rest, message["body"])
+        if message["what"] == "begin":
+            begin(self.store(), task)
+        elif message["what"] == "end":
+            return self._end(job, message, body, lambda: send_answer(connection, {}))
+        elif message["what"] == "archive":
+            return archive(self.store(), message, body)
+        elif message["what"] == "unpack":
+            return self._unpack(message)
+        elif message["what"] == "has":
+            return self.shared(network=False).has(ObjectName(*message["object"]))
+        elif message["what"] == "clean":
+            clean(self.store(), ObjectName(*message["object"]))
+        elif message["what"] == "sysroot":
+            compose(self.store(), read_sysroots_body(body)["sysroots"])
+        return None
+
+    def _end(
+        self, job: Job, message: EndRequest, body: bytes, release: Callable[[], None]
+    ) -> Captured:
+        packed = job.packed or Packed.of(message.get("packed", ()))
+
+        def on_read() -> None:
+            # A task that packed an object waits until it has a ref, or else writes an archive.
+            if packed is None or packed.taken:
+                release()
+
+        return end(self.store(), job.task, message, body, job.beside, packed, on_read)
+
+    def _unpack(self, message: UnpackRequest) -> Unpacked:
+        packed = Packed.of(message.get("packed", ()))
+        if packed is None:
+            name = ObjectName(*message["object"])
+            shared = self.shared(network=False)
+            shared.bring(name)
+            packed = shared.packed(name)
+        folder = Path(message["folder"])
+        return unpack(self.store(), packed, folder, faked=message["faked"])
