@@ -319,19 +319,22 @@ def end(
     beside: Mapping[str, tuple[str, ...]],
     packed: Packed | None = None,
     on_read: Callable[[], None] = lambda: None,
+    *,
+    texts: dict[str, Oid] | None = None,
 ) -> Captured:
     """Record a task that has ended.
 
     `beside` maps each task that ran at the same time to its directories, none if it has ended.
     `packed` is the object of shared state that the task made or restored; if given, it is the
     task's output. `on_read` is called once the WORKDIR has been read, when tasks can continue.
-    Raises ProvError, OSError.
+    `texts` maps texts in the store to their blobs, and gets those of the inputs. Raises ProvError,
+    OSError.
     """
     with workdir_lock(store, task.workdir), store.objects.writer() as writer:
         workdir = WorkdirCapture(store, task, writer)
         if request["faked"] and body:
             workdir.remember_faked(body)
-        findings = _read(workdir, request, beside)
+        findings = _read(workdir, request, beside, texts)
         on_read()
         if packed is not None:
             pair = packed.pair
@@ -364,10 +367,14 @@ def end(
 
 
 def _read(
-    workdir: WorkdirCapture, request: EndRequest, beside: Mapping[str, tuple[str, ...]]
+    workdir: WorkdirCapture,
+    request: EndRequest,
+    beside: Mapping[str, tuple[str, ...]],
+    texts: dict[str, Oid] | None,
 ) -> _Findings:
     store, task, writer = workdir.store, workdir.task, workdir.writer
-    inputs = write_inputs(writer, task.recipe, read_signature(Path(request["signature"])))
+    signature = read_signature(Path(request["signature"]))
+    inputs = write_inputs(writer, task.recipe, signature, texts)
     before = workdir.before()
     snapshot, after = workdir.look(before.pair, _of_others(task, beside))
     return _Findings(

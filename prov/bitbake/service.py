@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prov.bitbake.capture import BuildTask, Captured, Packed, begin, end
@@ -19,7 +21,12 @@ from prov.bitbake.shared_state import (
     unpack,
 )
 from prov.bitbake.sysroots import compose
+from prov.errors import ProvError
+from prov.store.objects import Oid
 from prov.store.repository import Store
+
+MOST_TEXTS = 50_000
+"""Number of texts that a worker remembers, of about 500 bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +44,52 @@ class Job:
 
 
 @dataclass(slots=True)
+class _OpenStore:
+    """A store that stays open between requests."""
+
+    store: Store
+    folder: int
+    """Descriptor of its folder, whose inode number is not used again while it is open."""
+    texts: dict[str, Oid] = field(default_factory=dict)
+    """Blobs of texts in the store: most variables are inputs of many tasks."""
+
+    @staticmethod
+    def at(path: Path) -> _OpenStore:
+        store = Store.create(path)
+        return _OpenStore(store, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    def is_at(self, path: Path) -> bool:
+        """Return whether this is still the store at a path: a user can delete or move it."""
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(os.stat(path), os.fstat(self.folder))
+        return False
+
+
+@dataclass(slots=True)
 class Service:
     """Serves requests. A worker inherits it from the writer and calls `serve`."""
 
     store_path: Path
     environment: Mapping[str, str]
     """Environment of the user that started the build, which git needs to reach remotes."""
-    _store: Store | None = None
+    _opened: _OpenStore | None = None
     _objects: SharedObjects | None = None
 
     def store(self) -> Store:
         """Return the store, which is created if it is missing. Raises ProvError, OSError."""
-        if self._store is None:
-            self._store = Store.create(self.store_path)
-        return self._store
+        return self._open().store
+
+    def _open(self) -> _OpenStore:
+        if self._opened is not None and not self._opened.is_at(self.store_path):
+            self._close()
+        if self._opened is None:
+            self._opened = _OpenStore.at(self.store_path)
+        return self._opened
+
+    def _close(self) -> None:
+        if self._opened is not None:
+            os.close(self._opened.folder)
+            self._opened = None
 
     def shared(self, *, network: bool) -> SharedObjects:
         """Return the objects of shared state in the store and its remotes."""
@@ -66,9 +105,18 @@ class Service:
         try:
             return self._serve(job, connection)
         except BaseException:
-            # what failed may be the store, which a user can delete during a build
-            self._store = None
+            # the store may be what failed; and texts of a task that failed were not stored
+            self._close()
             raise
+
+    def tidy(self) -> None:
+        """Join small packs if there are many: each object is searched in all of them."""
+        if self._opened is None:
+            return
+        if len(self._opened.texts) > MOST_TEXTS:
+            self._opened.texts.clear()
+        with contextlib.suppress(ProvError, OSError):  # the build goes on with many packs
+            self._opened.store.objects.consolidate()
 
     def _serve(self, job: Job, connection: socket.socket) -> object:
         task, message = job.task, job.message
@@ -99,7 +147,17 @@ class Service:
             if packed is None or packed.taken:
                 release()
 
-        return end(self.store(), job.task, message, body, job.beside, packed, on_read)
+        opened = self._open()
+        return end(
+            opened.store,
+            job.task,
+            message,
+            body,
+            job.beside,
+            packed,
+            on_read,
+            texts=opened.texts,
+        )
 
     def _unpack(self, message: UnpackRequest) -> Unpacked:
         packed = Packed.of(message.get("packed", ()))

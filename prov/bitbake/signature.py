@@ -186,11 +186,20 @@ def _plain(value: Any) -> list[str]:
     return value["_set_object"] if isinstance(value, dict) else list(value)
 
 
-def write_inputs(writer: TreeWriter, recipe: str, signature: Signature) -> Oid:
-    """Write the inputs tree and return its id, the task hash."""
+def write_inputs(
+    writer: TreeWriter, recipe: str, signature: Signature, texts: dict[str, Oid] | None = None
+) -> Oid:
+    """Write the inputs tree and return its id, the task hash.
+
+    `texts` maps texts to their blobs, which are not written again. It gets the blobs written now.
+    """
+    written = {} if texts is None else texts
 
     def text(name: str, value: str) -> Entry:
-        return Entry(_name(name), MODE_FILE, writer.add("blob", _encoded(value)))
+        oid = written.get(value)
+        if oid is None:
+            oid = written[value] = writer.add("blob", _encoded(value))
+        return Entry(_name(name), MODE_FILE, oid)
 
     def folder(name: bytes, entries: Sequence[Entry]) -> list[Entry]:
         return [Entry(name, MODE_DIRECTORY, writer.add_tree(list(entries)))] if entries else []

@@ -59,6 +59,8 @@ class Workers:
     """The workers of a build. `serve` is called in a worker with a job and a task's connection."""
 
     serve: Callable[[Any, socket.socket], object]
+    tidy: Callable[[], None]
+    """Called in a worker after each job, when the writer has its result."""
     selector: selectors.BaseSelector
     """Reports a worker when it has something to `hear`."""
     inherited: Callable[[], Iterable[socket.socket]] = tuple
@@ -92,6 +94,8 @@ class Workers:
 
         Returns None if the result is incomplete, or if a worker without a job has exited.
         """
+        if worker.fileno() < 0:  # it was ended after the selector had reported it
+            return None
         piece = b""
         with contextlib.suppress(OSError):  # it was killed with an unread job
             piece = worker.connection.recv(1 << 20)
@@ -136,13 +140,30 @@ class Workers:
             for inherited in (ours, connection, *others, *self.inherited()):
                 inherited.close()
             self.selector.close()
-            _serve_jobs(self.serve, theirs)
+            self._serve_jobs(theirs)
 
         child = start_child(run)
         theirs.close()
         worker = Worker(child, ours)
         self.selector.register(ours, selectors.EVENT_READ, worker)
         return worker
+
+    def _serve_jobs(self, writer: socket.socket) -> None:
+        """Serve jobs in a worker until the writer closes the connection."""
+        stays = True
+        while stays:
+            head, descriptors, _, _ = socket.recv_fds(
+                writer, _SIZE.size, 1, socket.MSG_CMSG_CLOEXEC
+            )
+            if not descriptors:
+                return
+            with socket.socket(fileno=descriptors[0]) as connection:
+                job = pickle.loads(_received(writer, _SIZE.unpack(head)[0]))
+                answer = _answer(self.serve, job, connection)
+            stays = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < LARGEST
+            message = pickle.dumps((stays, answer), protocol=5)
+            writer.sendall(_SIZE.pack(len(message)) + message)
+            self.tidy()
 
     def _end(self, worker: Worker) -> int:
         """Close the connection to a worker, and return its exit status from waitpid."""
@@ -156,24 +177,6 @@ class Workers:
 def _send_job(worker: socket.socket, message: bytes, connection: socket.socket) -> None:
     socket.send_fds(worker, [_SIZE.pack(len(message))], [connection.fileno()])
     worker.sendall(message)
-
-
-# in a worker
-
-
-def _serve_jobs(serve: Callable[[Any, socket.socket], object], writer: socket.socket) -> None:
-    """Serve jobs until the writer closes the connection."""
-    stays = True
-    while stays:
-        head, descriptors, _, _ = socket.recv_fds(writer, _SIZE.size, 1, socket.MSG_CMSG_CLOEXEC)
-        if not descriptors:
-            return
-        with socket.socket(fileno=descriptors[0]) as connection:
-            job = pickle.loads(_received(writer, _SIZE.unpack(head)[0]))
-            answer = _answer(serve, job, connection)
-        stays = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < LARGEST
-        message = pickle.dumps((stays, answer), protocol=5)
-        writer.sendall(_SIZE.pack(len(message)) + message)
 
 
 def _answer(

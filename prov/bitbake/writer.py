@@ -103,7 +103,8 @@ class Writer:
     """Received part of the server's next line."""
 
     def __post_init__(self) -> None:
-        self._workers = Workers(self.service.serve, self._selector, self._sockets)
+        service = self.service
+        self._workers = Workers(service.serve, service.tidy, self._selector, self._sockets)
 
     def store(self) -> Store:
         return Store.create(self.service.store_path)

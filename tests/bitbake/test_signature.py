@@ -26,7 +26,7 @@ from prov.bitbake.signature import (
     write_inputs,
 )
 from prov.errors import BitBakeError
-from prov.store.objects import MODE_DIRECTORY, Oid
+from prov.store.objects import MODE_DIRECTORY, Oid, object_id
 from prov.store.repository import Store
 from tests.bitbake.recorded import signatures
 
@@ -402,3 +402,30 @@ def test_compressed_and_plain_data_are_equal(tmp_path: Path) -> None:
     plain.write_text(json.dumps(RECORDED[0]))
     subprocess.run(["zstd", "-q", plain, "-o", packed], check=True)
     assert read_signature(packed) == read_signature(plain) == decode_signature(RECORDED[0])
+
+
+def test_known_texts_are_not_written_again(tmp_path: Path) -> None:
+    first, second = (
+        Signature("do_a", {"do_a": "script", "SAME": "same", "OWN": own}, (), {})
+        for own in ("one", "two")
+    )
+    store = Store.create(tmp_path / "store")
+    texts: dict[str, bytes] = {}
+    with store.objects.writer() as writer:
+        write_inputs(writer, "app", first, texts)
+    for signature in (first, second):
+        with store.objects.writer() as writer:
+            plain = write_inputs(writer, "app", signature)
+        assert plain == write_inputs(writer, "app", signature, texts)
+    assert {"same", "one", "two", "script"} <= texts.keys()
+    assert store.objects.blob(texts["two"]) == b"two"
+
+
+def test_texts_that_are_known_need_no_blob(tmp_path: Path) -> None:
+    """The caller vouches for them."""
+    signature = Signature("do_a", {"do_a": "script"}, (), {})
+    store = Store.create(tmp_path / "store")
+    texts = {"script": object_id("blob", b"script")}
+    with store.objects.writer() as writer:
+        write_inputs(writer, "app", signature, texts)
+    assert not store.objects.exists(texts["script"])

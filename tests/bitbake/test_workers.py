@@ -68,10 +68,16 @@ def serve(job: object, connection: socket.socket) -> object:
     return job
 
 
+def tidy() -> None:
+    global state
+    if state == "untidy":
+        state = "tidy"
+
+
 @pytest.fixture
 def pool() -> Iterator[Pool]:
     with selectors.DefaultSelector() as selector:
-        workers = Workers(serve, selector)
+        workers = Workers(serve, tidy, selector)
         yield Pool(workers, selector)
         workers.close()
         assert not selector.get_map()  # no worker is left
@@ -152,6 +158,16 @@ def test_writer_notices_a_worker_killed_without_a_job(pool: Pool) -> None:
     assert exited(pid)
 
 
+def test_report_of_a_worker_that_was_replaced_is_ignored(pool: Pool) -> None:
+    pid = pool.run("pid")
+    assert isinstance(pid, int)
+    os.kill(pid, signal.SIGKILL)
+    (ready,) = pool.selector.select(PATIENCE)
+    assert pool.run("pid") != pid
+    assert pool.workers.hear(ready[0].data) is None
+    assert len(pool.workers.idle) == 1
+
+
 def test_new_workers_see_the_writers_new_state(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pool.run("state") == "inherited"
     pool.start(0.2)  # by the same worker, which is old when it has ended
@@ -161,6 +177,11 @@ def test_new_workers_see_the_writers_new_state(pool: Pool, monkeypatch: pytest.M
     pool.results()
     assert len(pool.workers.idle) == 1
     assert pool.run("state") == "changed"
+
+
+def test_workers_tidy_after_each_job(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "state", "untidy")
+    assert [pool.run("state") for _ in range(3)] == ["untidy", "tidy", "tidy"]
 
 
 def test_large_worker_exits(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +199,7 @@ def test_workers_exit_with_the_writer() -> None:
         try:
             os.close(reader)
             with selectors.DefaultSelector() as selector:
-                pool = Pool(Workers(serve, selector), selector)
+                pool = Pool(Workers(serve, tidy, selector), selector)
                 for _ in range(3):
                     pool.start(0.05)
                 pool.results(3)
