@@ -194,13 +194,15 @@ def attribute_line(name: bytes, node: FileNode, *, mtimes: bool) -> bytes:
     return b"%s\t%s\n" % (_escape(name), b" ".join(fields)) if fields else b""
 
 
-def _decode_line(line: bytes) -> tuple[bytes, dict[bytes, bytes]]:
-    name, _, text = line.partition(b"\t")
+_ONLY_MTIME = re.compile(rb"mtime=([0-9]+)\.([0-9]{9})")
+
+
+def _decode_fields(text: bytes) -> dict[bytes, bytes]:
     fields = {}
     for field in text.split(b" "):
         key, _, value = field.partition(b"=")
         fields[key] = value
-    return _unescape(name), fields
+    return fields
 
 
 _FIXME = re.compile(rb"((text|binary)(:[HNSW]*)?|held(:[HNSW]*)?)?")
@@ -268,9 +270,17 @@ def read_listing(reader: TreeReader, pair: Pair) -> Listing:
     if lines is not None:
         # not splitlines: a name can contain a carriage return
         for line in reader.blob(lines).split(b"\n")[:-1]:
-            name, fields = _decode_line(line)
+            escaped, _, text = line.partition(b"\t")
+            name = _unescape(escaped)
+            node = listing.get(name)
+            # fast path: each entry of a WORKDIR has an mtime, and most have nothing else
+            dated = _ONLY_MTIME.fullmatch(text)
+            if dated is not None and node is not None:
+                mtime = int(dated[1]) * 1_000_000_000 + int(dated[2])
+                listing[name] = new(FileNode, (*node[:3], mtime, *node[4:]))
+                continue
             try:
-                listing[name] = _with_fields(listing.get(name), fields)
+                listing[name] = _with_fields(node, _decode_fields(text))
             except (ValueError, KeyError) as error:
                 raise StoreError(
                     f"invalid attributes of {os.fsdecode(name)!r}: {error}", hint=CHECK_STORE
