@@ -58,6 +58,25 @@ def test_compose_runs_scripts(compose: Compose, tmp_path: Path) -> None:
     assert not (root / "usr/share/index").exists()
 
 
+def test_compose_starts_programs_only_for_scripts(
+    compose: Compose, outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither git nor a trial of the sandbox, whose start takes as long as reading 100 names."""
+    programs, log = tmp_path / "programs", tmp_path / "log"
+    programs.mkdir()
+    for name in ("bwrap", "git"):
+        program = programs / name
+        real = shutil.which(name) or "false"
+        program.write_text(f'#!/bin/sh\necho {name} >> {log}\nexec {real} "$@"\n')
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    for names in (["left", "text"], ["left", "text"], ["text"]):
+        compose(tmp_path / "root", *names)
+    assert not log.exists()
+    compose(tmp_path / "root", "index")
+    assert "bwrap" in log.read_text().split()
+
+
 def test_compose_accepts_any_tree(hello: Path, tmp_path: Path) -> None:
     names = ["hello:compile@sysroot", "embed-native:populate_sysroot@output/sysroot-destdir/usr"]
     run("compose", str(tmp_path / "root"), *names, cwd=hello)
