@@ -1,4 +1,4 @@
-"""Read a part of packed-refs: the refs below a prefix, found by bisection.
+"""Read a part of packed-refs, and change some of its lines, both found by bisection.
 
 Git writes the file sorted by name and replaces it as a whole, so an open file never changes (see
 git-pack-refs and git's refs/packed-backend.c).
@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from prov.errors import CHECK_STORE, StoreError
@@ -18,6 +18,10 @@ from prov.store.objects import Oid
 BYTES_PER_LOOKUP = 4_000
 """The bytes of the file that are parsed in the time of a bisection, 25 µs."""
 NO_FILE = (0, 0, 0)
+
+HEADER = b"# pack-refs with: peeled fully-peeled sorted \n"
+"""The header of a file in which each annotated tag's line is followed by the id of its object."""
+Data = mmap.mmap | bytes
 
 _LINE = re.compile(rb"([0-9a-f]{40}) (.+)", re.DOTALL)
 _SKIPPED = (b"#", b"^", b"")
@@ -30,7 +34,7 @@ class PackedRefs:
     def __init__(self, path: Path) -> None:
         """Map a file; without a file there are no refs. Raises StoreError if it is unreadable."""
         self.path = path
-        self._data: mmap.mmap | bytes | bytes = b""
+        self._data: Data = b""
         self._lookups = 0
         self._all: dict[str, Oid] | None = None
         self.stamp = NO_FILE
@@ -72,6 +76,49 @@ class PackedRefs:
         refs = self.below(name) if self._all is None else self._all
         return refs.get(name)
 
+    def edited(self, changes: Mapping[str, bytes]) -> Iterator[bytes]:
+        """Yield the content of the file with other lines for some refs.
+
+        A ref can have two lines, the second with the id that it peels to; without lines, it is
+        deleted. Raises StoreError for an invalid line that is read.
+        """
+        try:
+            yield from _edited(self._data, changes)
+        except ValueError as error:
+            raise StoreError(f"{self.path}: {error}", hint=CHECK_STORE) from error
+
+
+def _edited(data: Data, changes: Mapping[str, bytes]) -> Iterator[bytes]:
+    if not _is_sorted(data):
+        data = _sorted(data)
+    if data[-1:] != b"\n":
+        raise ValueError("the last line is incomplete")
+    begin = data.find(b"\n") + 1
+    yield data[:begin]
+    names = sorted((name.encode("utf-8", "surrogateescape"), name) for name in changes)
+    for encoded, name in names:
+        at = _first(data, begin, encoded.__le__)
+        yield data[begin:at]
+        yield changes[name]
+        begin = _first(data, at, encoded.__lt__)
+    yield data[begin:]
+
+
+def _is_sorted(data: Data) -> bool:
+    header = data[: max(data.find(b"\n"), 0)]
+    return header.startswith(b"# pack-refs with:") and b" sorted" in header
+
+
+def _sorted(data: Data) -> bytes:
+    """Return the refs of an unsorted file as a sorted one."""
+    if data[-1:] not in (b"", b"\n"):
+        raise ValueError("the last line is incomplete")
+    rows = [row for row in data[:].split(b"\n") if row[:1] not in _SKIPPED]
+    refs = sorted((name, oid) for oid, name in map(_parse, rows))
+    # without peeled ids, which git then finds itself
+    header = b"# pack-refs with: sorted \n" if rows else HEADER
+    return header + b"".join(b"%s %s\n" % (oid, name) for name, oid in refs)
+
 
 def _stamp(state: os.stat_result) -> tuple[int, int, int]:
     return state.st_ino, state.st_size, state.st_mtime_ns
@@ -96,17 +143,16 @@ def _parse(row: bytes) -> tuple[bytes, bytes]:
     return oid, name
 
 
-def _rows(data: mmap.mmap | bytes, prefix: bytes) -> bytes:
+def _rows(data: Data, prefix: bytes) -> bytes:
     """Return the lines that can have names with a prefix: all lines of an unsorted file."""
-    header = data[: max(data.find(b"\n"), 0)]
-    if not (header.startswith(b"# pack-refs with:") and b" sorted" in header):
+    if not _is_sorted(data):
         return data[:]
     # all names with a prefix are adjacent
-    begin = _first(data, len(header) + 1, lambda name: name >= prefix)
+    begin = _first(data, data.find(b"\n") + 1, lambda name: name >= prefix)
     return data[begin : _first(data, begin, lambda name: not name.startswith(prefix))]
 
 
-def _first(data: mmap.mmap | bytes, begin: int, matches: Callable[[bytes], bool]) -> int:
+def _first(data: Data, begin: int, matches: Callable[[bytes], bool]) -> int:
     """Return the offset of the first ref's line from `begin` on whose name matches.
 
     After one name that matches, all do.
@@ -122,7 +168,7 @@ def _first(data: mmap.mmap | bytes, begin: int, matches: Callable[[bytes], bool]
     return low
 
 
-def _line_of_ref(data: mmap.mmap | bytes, low: int, at: int) -> int:
+def _line_of_ref(data: Data, low: int, at: int) -> int:
     """Return the begin of the line around an offset, or of the ref's line before a peeled one."""
     begin = max(data.rfind(b"\n", low, at) + 1, low)
     if data[begin : begin + 1] == b"^" and begin > low:
@@ -130,12 +176,12 @@ def _line_of_ref(data: mmap.mmap | bytes, low: int, at: int) -> int:
     return begin
 
 
-def _line_end(data: mmap.mmap | bytes, begin: int) -> int:
+def _line_end(data: Data, begin: int) -> int:
     end = data.find(b"\n", begin)
     return len(data) if end < 0 else end
 
 
-def _past_peeled(data: mmap.mmap | bytes, at: int) -> int:
+def _past_peeled(data: Data, at: int) -> int:
     """Return an offset, or that after the peeled line there."""
     if data[at : at + 1] == b"^":
         return _line_end(data, at) + 1

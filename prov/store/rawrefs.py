@@ -17,7 +17,7 @@ from pathlib import Path
 from prov.errors import StoreError
 from prov.files import status, sync_directory
 from prov.store.objects import Oid
-from prov.store.refs import BAD_NAME, LOCK_IS_DEAD
+from prov.store.ref_update import BAD_NAME, LOCK_IS_DEAD
 
 _HEADER = b"# pack-refs with: sorted \n"
 _OID = re.compile(rb"[0-9a-f]{40}")

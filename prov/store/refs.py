@@ -2,8 +2,8 @@
 
 Module `prov/records/refs` defines prov's ref names.
 
-Reads start no process. Writes use `git update-ref --stdin`: one transaction updates all
-refs of an event, compares each with its expected value, and is synced before `update` returns.
+Reads and writes start no process. One transaction (`ref_update`) updates all refs of an event,
+compares each with its expected value, and is synced before `update` returns.
 """
 
 from __future__ import annotations
@@ -12,15 +12,26 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePath
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from prov.errors import CHECK_STORE, RefConflict, StoreError
-from prov.files import sync_directory
-from prov.store.git import run_git
+from prov.errors import CHECK_STORE, StoreError
 from prov.store.objects import Oid
+from prov.store.odb import ObjectDatabase
 from prov.store.packed_refs import PackedRefs
+from prov.store.ref_update import ANY as ANY
+from prov.store.ref_update import (
+    BAD_NAME,
+    PACKED_REFS,
+    LockHeld,
+    Transaction,
+    clear_dead_lock,
+    locked,
+    remove_parents,
+    replace_packed,
+)
+from prov.store.ref_update import RefUpdate as RefUpdate
+from prov.store.view import read_configuration
 
 HEAD_BRANCH = "builds"
 HEAD = f"ref: refs/heads/{HEAD_BRANCH}\n".encode()
@@ -28,19 +39,13 @@ HEAD = f"ref: refs/heads/{HEAD_BRANCH}\n".encode()
 PACK_AFTER = 500
 PATIENCE = 60.0
 """Seconds to wait for a ref that another process has locked."""
-LOCK_IS_DEAD = 20.0
-"""Seconds after which a lock file belongs to a killed process: an update takes milliseconds."""
-_MISSING = "0" * 40
+LOCK_INTERVAL = 0.05
+"""Seconds between two attempts to take a lock."""
+REFS = "refs/"
 _HASH = re.compile("[0-9a-f]{40}")
 _LONGEST_FILE = 64
 """The bytes to read of a loose ref: it has an id and a line end."""
-# what git check-ref-format rejects, such as a component that begins with a dot or ends in .lock
-BAD_NAME = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|[./]$")
-_HELD = re.compile(
-    r"Unable to create '([^']+\.lock)': File exists|unable to create file (.+/packed-refs\.new):"
-    r" File exists"
-)
-_CHANGED = re.compile("cannot lock ref|but expected|reference already exists|unable to resolve")
+_LOGS = re.compile(rb"^\s*logallrefupdates\s*=\s*(\w+)", re.IGNORECASE | re.MULTILINE)
 
 
 def hash_in(text: str) -> Oid | None:
@@ -48,26 +53,12 @@ def hash_in(text: str) -> Oid | None:
     return bytes.fromhex(text) if _HASH.fullmatch(text) else None
 
 
-@dataclass(frozen=True, slots=True)
-class RefUpdate:
-    """The change of one ref: its new id, or None to delete it.
-
-    `old` is the expected value: an id, None if the ref must not exist, or `ANY`.
-    """
-
-    name: str
-    new: Oid | None
-    old: Oid | str | None = "any"
-
-
-ANY = "any"
-
-
 class RefStore:
     """The refs of one store."""
 
-    def __init__(self, git_dir: Path) -> None:
+    def __init__(self, git_dir: Path, objects: ObjectDatabase | None = None) -> None:
         self.git_dir = git_dir
+        self._objects = objects or ObjectDatabase(git_dir)
         self._packed: PackedRefs | None = None
 
     def get(self, name: str) -> Oid | None:
@@ -96,7 +87,7 @@ class RefStore:
 
     def _packed_refs(self) -> PackedRefs:
         if self._packed is None or not self._packed.is_current():
-            self._packed = PackedRefs(self.git_dir / "packed-refs")
+            self._packed = PackedRefs(self.git_dir / PACKED_REFS)
         return self._packed
 
     def list(self, prefix: str) -> dict[str, Oid]:
@@ -150,102 +141,81 @@ class RefStore:
         Raises RefConflict if a ref does not have its expected value, and StoreError if a lock is
         held for more than `PATIENCE` seconds.
         """
-        lines = ["start\0"]
         for update in updates:
-            if update.old == ANY:
-                expected = ""
-            else:
-                expected = update.old.hex() if isinstance(update.old, bytes) else _MISSING
-            if update.new is None:
-                lines.append(f"delete {update.name}\0{expected}\0")
-            else:
-                lines.append(f"update {update.name}\0{update.new.hex()}\0{expected}\0")
-        lines += ["prepare\0", "commit\0"]
-        data = "".join(lines).encode("utf-8", "surrogateescape")
+            if update.new is not None and not self._objects.exists(update.new):
+                raise StoreError(
+                    f"cannot set {update.name} in {self.git_dir}: object {update.new.hex()} is"
+                    " missing"
+                )
+        change = Transaction(self.git_dir, updates, self.get, self._packed_refs, self._logs())
+        self._locking(change.run)
+
+    def _locking(self, change: Callable[[], None]) -> None:
+        """Call a function that takes locks, again and again while other processes hold them."""
         patience = time.monotonic() + PATIENCE
-        new_folders = self._folders_to_make(updates)
         while True:
             try:
-                run_git(self.git_dir, ["update-ref", "--stdin", "-z"], data=data)
-                self._sync(updates, new_folders)
+                change()
                 return
-            except StoreError as error:
-                lock_error = _HELD.search(str(error))
-                if lock_error is None:
-                    if _CHANGED.search(str(error)):
-                        raise RefConflict(
-                            f"another process changed refs in {self.git_dir}: {error}"
-                        ) from error
-                    raise
-                if (
-                    not _clear_dead_lock(Path(lock_error[1] or lock_error[2]))
-                    and time.monotonic() > patience
-                ):
+            except LockHeld as held:
+                if clear_dead_lock(held.lock):
+                    continue
+                if time.monotonic() > patience:
                     raise StoreError(
-                        f"{lock_error[1] or lock_error[2]} is held by another process",
+                        f"{held.lock} is held by another process",
                         hint="if no prov or git process uses the store, delete this file",
-                    ) from error
-            time.sleep(0.05)
+                    ) from held
+            time.sleep(LOCK_INTERVAL)
 
-    def _folders_to_make(self, updates: Sequence[RefUpdate]) -> set[Path]:
-        """Return the folders that git will create for new refs."""
-        parents = {
-            self.git_dir / parent
-            for change in updates
-            if change.new
-            for parent in PurePath(change.name).parents[:-1]
-        }
-        return {folder for folder in parents if not folder.is_dir()}
-
-    def _sync(self, updates: Sequence[RefUpdate], new_folders: set[Path]) -> None:
-        """Sync the folders of updated refs: git syncs only the files in them.
-
-        Folders of new refs come first, in the order of the updates. For deleted refs, the folder of
-        packed-refs comes before theirs, because git removes a ref from packed-refs first.
-        """
-        folders: list[Path] = []
-        for update in (change for change in updates if change.new is not None):
-            folder = (self.git_dir / update.name).parent
-            folders.append(folder)
-            while folder in new_folders:
-                folder = folder.parent
-                folders.append(folder)
-        deleted = [change for change in updates if change.new is None]
-        if deleted:
-            folders.append(self.git_dir)
-        for update in deleted:
-            folder = (self.git_dir / update.name).parent
-            while not folder.is_dir():  # git removes a folder with its last ref
-                folder = folder.parent
-            folders.append(folder)
-        for folder in dict.fromkeys(folders):
-            with contextlib.suppress(FileNotFoundError):
-                sync_directory(folder)
+    def _logs(self) -> str:
+        """Return the setting core.logAllRefUpdates; git's default for a store is false."""
+        values: list[bytes] = []
+        with contextlib.suppress(OSError):
+            values = _LOGS.findall(read_configuration(self.git_dir))
+        return values[-1].decode().lower() if values else "false"
 
     def pack(self, *, at_once: bool = False) -> None:
         """Move loose refs into packed-refs if there are more than `PACK_AFTER`, or `at_once`."""
         if at_once:
-            self._pack()
+            self._locking(self._pack)
             return
         loose = 0
         for _folder, _folders, files in os.walk(self.git_dir / "refs"):
             loose += len(files)
             if loose > PACK_AFTER:
                 with contextlib.suppress(StoreError):  # another process or build will pack them
-                    self._pack()
+                    self._locking(self._pack)
                 return
 
     def _pack(self) -> None:
-        """Pack refs durably: sync the new packed-refs before git deletes the loose files."""
+        """Move loose refs into packed-refs: their files go after the new packed-refs is stored.
+
+        Raises LockHeld.
+        """
+        packed = f"{self.git_dir}/{PACKED_REFS}"
+        with locked(packed):
+            loose = dict(self._loose(REFS))
+            lines = {name: self._packed_lines(name, oid) for name, oid in loose.items()}
+            packable = {name: line for name, line in lines.items() if line}
+            replace_packed(self.git_dir, self._packed_refs().edited(packable))
+        for name in packable:
+            path = f"{self.git_dir}/{name}"
+            # a ref that another process changes or deletes at the same time stays as it is
+            with contextlib.suppress(LockHeld, FileNotFoundError), locked(path):
+                if _id_in(_read_file(path) or b"") == loose[name]:
+                    os.unlink(path)
+            remove_parents(self.git_dir, name)
+
+    def _packed_lines(self, name: str, oid: Oid) -> bytes:
+        """Return the lines of packed-refs for a ref; empty if its object is missing."""
+        target = oid
         try:
-            run_git(self.git_dir, ["pack-refs", "--all", "--no-prune"])
-        except StoreError as error:
-            lock_error = _HELD.search(str(error))
-            if lock_error is None or not _clear_dead_lock(Path(lock_error[1] or lock_error[2])):
-                raise
-            run_git(self.git_dir, ["pack-refs", "--all", "--no-prune"])
-        sync_directory(self.git_dir)
-        run_git(self.git_dir, ["pack-refs", "--all"])
+            while self._objects.header(target)[0] == "tag":
+                target = bytes.fromhex(self._objects.read(target)[1][7:47].decode())
+        except (StoreError, ValueError):
+            return b""
+        peeled = f"^{target.hex()}\n" if target != oid else ""
+        return f"{oid.hex()} {name}\n{peeled}".encode("utf-8", "surrogateescape")
 
 
 def _read_file(path: str) -> bytes | None:
@@ -266,14 +236,3 @@ def _read_file(path: str) -> bytes | None:
 def _id_in(text: bytes) -> Oid | None:
     """Return the id that a ref's file contains, None if it contains no id."""
     return hash_in(text.decode("ascii", "replace").rstrip())
-
-
-def _clear_dead_lock(lock: Path) -> bool:
-    """Remove a lock file left by a killed process; return whether the lock is free now."""
-    try:
-        if time.time() - lock.stat().st_mtime < LOCK_IS_DEAD:
-            return False
-        lock.unlink()
-    except FileNotFoundError:
-        pass
-    return True

@@ -53,7 +53,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.objects = ObjectDatabase(path)
-        self.refs = RefStore(path)
+        self.refs = RefStore(path, self.objects)
         self.cache = path / "prov"
 
     @staticmethod

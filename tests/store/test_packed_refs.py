@@ -114,3 +114,43 @@ def test_a_replaced_or_deleted_file_is_not_current(tmp_path: Path) -> None:
     assert first.get("refs/a/b") == oid_of(1)
     path.unlink()
     assert not first.is_current()
+
+
+@given(st.sets(NAMES, max_size=20), st.data())
+def test_edited_lines_replace_the_old_ones_and_no_others(
+    tmp_path_factory: pytest.TempPathFactory, names: set[str], data: st.DataObject
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "packed-refs"
+    in_order = sorted(names, key=str.encode)
+    peeled = data.draw(st.sets(st.sampled_from(in_order))) if in_order else set()
+    header = data.draw(st.sampled_from([HEADER, ""]))
+    refs = write(path, in_order, peeled, header)
+    changes = data.draw(st.dictionaries(NAMES, st.booleans(), max_size=8))
+    new = oid_of(7777)
+    lines = {name: f"{new.hex()} {name}\n".encode() for name in changes}
+    edited = b"".join(
+        PackedRefs(path).edited(
+            {name: lines[name] if sets else b"" for name, sets in changes.items()}
+        )
+    )
+    path.write_bytes(edited)
+    for name, sets in changes.items():
+        refs.pop(name, None)
+        if sets:
+            refs[name] = new
+    assert PackedRefs(path).below("refs/") == dict(
+        sorted(refs.items(), key=lambda row: row[0].encode())
+    )
+    if header:  # the ids of peeled refs stay, each after its own ref
+        rows = edited.decode().split("\n")
+        for number, row in enumerate(rows):
+            if row.startswith("^"):
+                assert int(row[1:], 16) == int(rows[number - 1][:40], 16) + 1000
+        assert edited.count(b"^") == len(peeled - changes.keys())
+
+
+def test_a_truncated_file_is_not_continued(tmp_path: Path) -> None:
+    path = tmp_path / "packed-refs"
+    path.write_text(HEADER + "0" * 40 + " refs/tags/a")
+    with pytest.raises(StoreError, match="incomplete"):
+        list(PackedRefs(path).edited({"refs/tags/b": b""}))

@@ -7,7 +7,7 @@ import pytest
 
 from prov.errors import StoreError
 from prov.store.rawrefs import LineKind, is_name, line_kind, read_refs, stale_locks, write_packed
-from prov.store.refs import LOCK_IS_DEAD
+from prov.store.ref_update import LOCK_IS_DEAD
 
 ONE, TWO = bytes.fromhex("11" * 20), bytes.fromhex("22" * 20)
 HEADER = b"# pack-refs with: peeled fully-peeled sorted "
