@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from prov import progress
 from prov.errors import ProvError
@@ -206,23 +205,45 @@ class Child:
 def start_child(function: Callable[[], object], *, leads: bool = False) -> Child:
     """Run a function in a child process, which leads a new process group if `leads` is set."""
     reader, writer = os.pipe()
+
+    def serve() -> None:
+        os.close(reader)
+        with os.fdopen(writer, "wb") as stream:
+            stream.write(encode_answer(function))
+
     try:
-        pid = os.fork()
-    except BaseException:  # for example, no free processes or memory
+        pid = start_fork(serve, leads=leads)
+    except BaseException:
         os.close(reader)
-        os.close(writer)
         raise
+    finally:
+        os.close(writer)
+    return Child(pid, reader, leads)
+
+
+def start_fork(serve: Callable[[], object], *, leads: bool = False) -> int:
+    """Run a function in a child process, which then exits; return its id.
+
+    The child has default signal handlers. It leads a new process group if `leads` is set.
+    """
+    pid = os.fork()  # fails, for example, without free processes or memory
     if pid == 0:
-        os.close(reader)
-        if leads:
-            os.setpgid(0, 0)
-        progress.silence()
-        _serve(function, writer)
-    os.close(writer)
+        code = 1
+        try:
+            if leads:
+                os.setpgid(0, 0)
+            progress.silence()
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+            serve()
+            code = 0
+        finally:
+            os._exit(code)
     if leads:
         with contextlib.suppress(OSError):  # the child sets it too; the first of both succeeds
             os.setpgid(pid, pid)
-    return Child(pid, reader, leads)
+    return pid
 
 
 def start_detached(function: Callable[[], None]) -> None:
@@ -249,23 +270,14 @@ def start_detached(function: Callable[[], None]) -> None:
         os._exit(0)
 
 
-def _serve(function: Callable[[], object], writer: int) -> NoReturn:
-    code = 1
+def encode_answer(function: Callable[[], object]) -> bytes:
+    """Call a function; return its result, or the exception that it raised, for `decode_answer`."""
+    answer: object
     try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        answer: object
-        try:
-            answer = function()
-        except BaseException as error:
-            answer = error
-        with os.fdopen(writer, "wb") as stream:
-            pickle.dump(answer, stream, protocol=5)
-        code = 0
-    finally:
-        os._exit(code)
+        answer = function()
+    except BaseException as error:
+        answer = error
+    return pickle.dumps(answer, protocol=5)
 
 
 def decode_answer(data: bytes, status: int, what: str) -> object:

@@ -79,10 +79,9 @@ class Runner:
         results to use, by default all in the store.
         """
         records = records or Records(workspace.store, workspace.place_in(plan.graph))
-        workers = Workers()
         work = {step.key for step in plan.work}
         ledger = Ledger(progress, work)
-        fetcher = Fetcher(anywhere, workers, progress.note) if anywhere else None
+        fetcher = Fetcher(anywhere, Workers(), progress.note) if anywhere else None
         known = anywhere or records
         runner: Runner
 
@@ -90,7 +89,7 @@ class Runner:
             return await runner.run_task(key)
 
         questions = Questions(plan, records, known, ledger, fetcher, run_task, work)
-        executor = LocalExecutor(workspace, workers)
+        executor = LocalExecutor(workspace, plan.graph.nodes, plan.own)
         runner = Runner(
             workspace, plan, toolchains, options, executor, ledger, questions, publishers
         )
@@ -148,6 +147,7 @@ class Runner:
             await asyncio.gather(*contents, return_exceptions=True)
             broken = await self.questions.wait()
         finally:
+            self.executor.close()
             self._jobserver.close()
         if not self._stopping and not self.ledger.failed:
             self.ledger.cut_off_the_rest(self.plan)
@@ -161,10 +161,15 @@ class Runner:
 
     def _interrupt(self) -> None:
         """Stop all tasks on SIGINT or SIGTERM; a second signal kills them at once."""
-        self.executor.kill(signal.SIGKILL if self._interrupted else signal.SIGTERM)
+        self._kill(signal.SIGKILL if self._interrupted else signal.SIGTERM)
         self._interrupted = self._stopping = True
-        loop = asyncio.get_running_loop()
-        loop.call_later(SECONDS_TO_STOP, self.executor.kill, signal.SIGKILL)
+        asyncio.get_running_loop().call_later(SECONDS_TO_STOP, self._kill, signal.SIGKILL)
+
+    def _kill(self, number: int) -> None:
+        """Send a signal to all tasks and transfers."""
+        self.executor.kill(number)
+        if self.questions.fetcher is not None:
+            self.questions.fetcher.workers.kill(number)
 
     # running one task
 

@@ -9,7 +9,6 @@ import pytest
 
 from prov.errors import ProvError
 from prov.scheduler.executor import LocalExecutor
-from prov.scheduler.workers import Workers
 from prov.store.repository import Store
 from tests.tasks.samples import job_of, node_of, paths_of, workspace_of
 
@@ -18,10 +17,10 @@ pytestmark = pytest.mark.process
 
 def test_an_error_of_a_task_is_raised(store: Store, tmp_path: Path) -> None:
     workspace = workspace_of(store, tmp_path / "work")
-    executor = LocalExecutor(workspace, Workers())
+    executor = LocalExecutor(workspace)
     # its directory cannot be expanded, which fails before anything runs
     node = node_of(task={"dir": "${NOTHING}"})
     job = job_of(node, paths_of(workspace.workdir(node, "compile")))
     with pytest.raises(ProvError, match=r"\$\{NOTHING\} is not set"):
         asyncio.run(executor.run(job))
-    executor.kill(9)
+    executor.close()

@@ -47,6 +47,9 @@ class MemoryExecutor:
         self.failing: dict[str, Exception | str] = {}
         self.while_running: Callable[[Job], None] = lambda _job: None
 
+    def close(self) -> None:
+        """Do nothing: it has no processes."""
+
     async def run(self, job: Job) -> Result:
         key = job.node.key
         self.jobs[key] = job
