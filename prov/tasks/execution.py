@@ -138,6 +138,7 @@ class _Execution:
         }
         root = job.task_paths.root.name if job.task_paths.root else ""
         environment["host tools"] = f"{job.task_paths.links.name} {root}"
+        places = job.task_paths.sysroot_places()
         for name, folder, native in (("native", SYSROOT_NATIVE, True), ("target", SYSROOT, False)):
             needs = [taken for taken in job.needs if taken.native == native and not taken.direct]
             composed = workspace.sysroots.compose(
@@ -145,7 +146,7 @@ class _Execution:
                 self.workdir.path / folder,
                 [part for taken in needs for part in self.packages(taken)],
                 wins=job.node.recipe.sysroot_owner,
-                places=job.task_paths.sysroot_places(),
+                places=places,
                 run=lambda script, _directory, folder=folder: run_in_sysroot(
                     workspace, job, folder, script
                 ),
@@ -165,9 +166,10 @@ class _Execution:
         changes: list[str] = []
         if self.workspace.sandbox is not None:
             return ""
+        places = self.job.task_paths.sysroot_places()
         for folder in (SYSROOT, SYSROOT_NATIVE):
             mismatches = self.workspace.sysroots.check(
-                self.writer, self.workdir.path / folder, places=self.job.task_paths.sysroot_places()
+                self.writer, self.workdir.path / folder, places=places
             )
             changes += [
                 f"{folder}/{mismatch}"

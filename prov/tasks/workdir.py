@@ -84,10 +84,10 @@ class Workdir:
     rules: str
     """The settings in prov.toml for captures: excluded paths and extended attributes."""
     notes: list[str] = field(default_factory=list)
+    path: Path = field(init=False)
 
-    @property
-    def path(self) -> Path:
-        return self.workspace.workdir(self.node, self.chain)
+    def __post_init__(self) -> None:
+        self.path = self.workspace.workdir(self.node, self.chain)
 
     @property
     def ref(self) -> str:
