@@ -121,10 +121,15 @@ class Session:
 
     def workdirs(self, plan: Plan, workspace: Workspace) -> dict[TaskKey, Path]:
         """Return each task's WORKDIR."""
-        return {
-            key: workspace.workdir(node, plan.graph.chain(key))
-            for key, node in plan.graph.nodes.items()
-        }
+        paths: dict[tuple[str, str, str], Path] = {}  # making a path costs more than a look-up
+        workdirs = {}
+        for key, node in plan.graph.nodes.items():
+            chain = plan.graph.chain(key)
+            name = (node.arch, node.recipe.name, chain)
+            if name not in paths:
+                paths[name] = workspace.workdir(node, chain)
+            workdirs[key] = paths[name]
+        return workdirs
 
     def build(
         self, request: Request, progress: Progress, options: RunOptions

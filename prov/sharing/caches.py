@@ -348,9 +348,10 @@ class Anywhere:
         return self.records.last_run(key, task_hash)
 
     def away(self, key: TaskKey, task_hash: TaskHash) -> bool:
+        # first the question that reads no ref if there are no remotes
         return (
-            self.records.output(key, task_hash) is None
-            and self.published(key, task_hash) is not None
+            self.published(key, task_hash) is not None
+            and self.records.output(key, task_hash) is None
         )
 
     def workdir_away(self, key: TaskKey, task_hash: TaskHash) -> bool:
@@ -362,6 +363,8 @@ class Anywhere:
 
     def published(self, key: TaskKey, task_hash: TaskHash) -> tuple[str, Published] | None:
         """Return the published result of a task, with the name of its remote."""
+        if not self.caches.remotes:
+            return None
         result = self.caches.find(task_hash, self._place(key))
         return result if result and result[1].key == key else None
 
