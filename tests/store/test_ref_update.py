@@ -195,8 +195,8 @@ def test_a_transaction_starts_no_process_and_syncs_each_file_and_folder_once(
     monkeypatch.setattr(os, "fsync", recording)
     store.refs.update(RefUpdate("refs/tags/r/t/1", oids[0]), RefUpdate("refs/tags/r/t/2", oids[1]))
     assert synced == [
-        "refs/tags/r/t/1.lock",
         "refs/tags/r/t/2.lock",
+        "refs/tags/r/t/1.lock",
         "refs/tags/r/t",
         "refs/tags/r",
         "refs/tags",
