@@ -29,7 +29,6 @@ from prov.scheduler.workers import Workers
 from prov.sharing.caches import Anywhere
 from prov.sharing.pushing import Publisher
 from prov.sharing.results import Shareable
-from prov.store.git import git_program
 from prov.store.objects import Oid
 from prov.tasks.job import Job, Result, Taken, Workspace
 from prov.tasks.paths import make_paths
@@ -102,7 +101,6 @@ class Runner:
         Raises ProvError for a failure not caused by a task.
         """
         begun = time.time()
-        git_program()  # check git's version once, not in each fork
         self.workspace.store.objects.remove_leftovers()
         if self.ledger.work:
             self.ledger.progress.planned(len(self.ledger.work))

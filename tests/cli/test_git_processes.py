@@ -1,4 +1,4 @@
-"""Commands that read a store start no process of git, and a capture starts one for its refs."""
+"""Commands that read a store, capture or build start no process of git."""
 
 from __future__ import annotations
 
@@ -73,6 +73,6 @@ def test_a_reading_command_starts_no_git(calls: Calls, words: list[str]) -> None
     assert calls.of(*words)[2 if listing else 0 :] == []
 
 
-def test_a_capture_starts_one_git_after_a_check_of_its_version(calls: Calls) -> None:
-    check, *others = calls.of("capture", "d1", "--as", "part1:make")
-    assert check == "version" and len(others) == 1
+@pytest.mark.parametrize("words", [["capture", "d1", "--as", "part1:make"], ["build", "app"]])
+def test_a_writing_command_starts_no_git(calls: Calls, words: list[str]) -> None:
+    assert calls.of(*words) == []
