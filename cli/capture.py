@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from prov.store import repository
+from prov.store import joining, repository
 from prov.tasks import wrap
 
 from .context import StoreOption, exclude_here, store_path
@@ -35,3 +35,12 @@ def command(
     with shown_progress():
         captured = wrap.capture_as(opened, directory, name, exclude_here())
     say(captured.tag)
+    join_packs(opened)
+
+
+def join_packs(store: repository.Store) -> None:
+    """Join packs in a background process, if there are many or large ones."""
+    if joining.large_packs(store.objects):
+        from prov.upkeep.background import start_upkeep  # few captures need it
+
+        start_upkeep(store, None)

@@ -11,7 +11,7 @@ import typer
 from prov.store import repository
 from prov.tasks import wrap
 
-from .capture import AsOption
+from .capture import AsOption, join_packs
 from .context import StoreOption, exclude_here, store_path
 from .output import note, pass_on
 from .progress import shown_progress
@@ -43,4 +43,5 @@ def command(
     with shown_progress():
         run = wrap.run_as(opened, directory, name, argv, environment, pass_on, exclude_here())
     note(f"prov: {run.tag}")
+    join_packs(opened)
     raise typer.Exit(run.code)

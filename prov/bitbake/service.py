@@ -22,6 +22,7 @@ from prov.bitbake.shared_state import (
 )
 from prov.bitbake.sysroots import compose
 from prov.errors import ProvError
+from prov.store.joining import consolidate
 from prov.store.objects import Oid
 from prov.store.repository import Store
 
@@ -116,7 +117,7 @@ class Service:
         if len(self._opened.texts) > MOST_TEXTS:
             self._opened.texts.clear()
         with contextlib.suppress(ProvError, OSError):  # the build goes on with many packs
-            self._opened.store.objects.consolidate()
+            consolidate(self._opened.store.objects)
 
     def _serve(self, job: Job, connection: socket.socket) -> object:
         task, message = job.task, job.message

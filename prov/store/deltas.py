@@ -1,6 +1,6 @@
 """Resolve git's deltas: objects stored as differences from another object (gitformat-pack).
 
-prov never writes deltas, but packs written by git contain them.
+Packs written by git contain them: those of large blobs, and received ones.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The object database: read any object, write many as one pack, keep the number of packs small.
+"""The object database: read any object, write many as one pack.
 
-prov reads the packs it wrote itself (no deltas, inflated by isal) and leaves other objects (loose
-objects, deltas, objects fetched by git) to libgit2. Other processes add and delete packs at any
+prov reads packed objects itself, inflated by isal, except deltas, which it leaves to git and
+libgit2, as it does loose objects. Other processes add and delete packs at any
 time: before a read fails, it lists the folder again.
 """
 
@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 from isal import isal_zlib
 
 from prov.errors import CHECK_STORE, StoreError
-from prov.files import status, try_locked
+from prov.files import status
 from prov.store.cat_file import stream_by_git
 from prov.store.objects import (
     EMPTY_TREE,
@@ -41,13 +41,6 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-PACKS_TO_CONSOLIDATE = 24
-"""The number of packs at which small ones are joined; git and libgit2 search packs one by one."""
-AT_ONCE = 64 << 20
-"""The limit, in bytes, for joining packs while a command waits."""
-CONSOLIDATE_UP_TO = 1 << 30
-"""The size, in bytes, above which a pack is never joined: copying it again gains nothing."""
-
 INFLATED_HERE = 64 << 20
 """The limit, in bytes, for a delta resolved in this process; a separate process reads others."""
 
@@ -55,23 +48,6 @@ _ID = re.compile("[0-9a-f]{40}")
 _LIST_DAMAGE = "run `prov fsck` to list the damage"
 
 _LOOSE: dict[bytes, Kind] = {b"commit": "commit", b"tree": "tree", b"blob": "blob", b"tag": "tag"}
-
-
-def packs_to_join(sizes: Sequence[int], most: int) -> int:
-    """Return how many of the smallest packs to join, given the sorted sizes of all packs.
-
-    As in `git repack --geometric=2`, these are the packs up to the last one that is at most twice
-    as large as all smaller ones together, or up to the twelfth if that is more. Their total size is
-    at most `most` bytes.
-    """
-    total = count = 0
-    for number, size in enumerate(sizes, 1):
-        if size > CONSOLIDATE_UP_TO or total + size > most:
-            break
-        if size <= 2 * total or number <= PACKS_TO_CONSOLIDATE // 2:
-            count = number
-        total += size
-    return count
 
 
 class TooLarge(StoreError):
@@ -376,70 +352,11 @@ class ObjectDatabase:
             if not Path("/proc", pid).exists():
                 path.unlink(missing_ok=True)
 
-    def many_packs(self) -> bool:
-        """Return whether the store has so many packs that some should be joined."""
-        self._look()
-        return len(self._packs) >= PACKS_TO_CONSOLIDATE
-
     def release(self) -> None:
         """Release the lease, in a forked process that writes no objects."""
         if self._leased >= 0:
             os.close(self._leased)
             self._leased = -1
-
-    def consolidate(self, *, most: int = AT_ONCE) -> int:
-        """Join small packs, up to `most` bytes, into one if there are many; return their number.
-
-        `packs_to_join` selects them so that each byte is copied a logarithmic number of times. Only
-        one process joins packs at a time. Other processes continue: a reader that misses a pack
-        lists the folder again.
-        """
-        if not self.many_packs():
-            return 0
-        with try_locked(self.join_lock) as acquired:
-            if not acquired:
-                return 0
-            self._look()
-            return self._join(self._small_packs(most))
-
-    def _small_packs(self, most: int) -> list[PackFile]:
-        marks = (".keep", ".promisor")  # git's marks for packs that must stay
-        free = [
-            pack
-            for pack in self._packs.values()
-            if not any(pack.path.with_suffix(mark).exists() for mark in marks)
-        ]
-        sized = [(state.st_size, pack) for pack in free if (state := status(pack.path))]
-        sized.sort(key=lambda pair: pair[0])
-        count = packs_to_join([size for size, _ in sized], most)
-        return [pack for _, pack in sized[:count]]
-
-    def _join(self, packs: list[PackFile]) -> int:
-        stream = PackStream(self.folder)
-        joined = []
-        try:
-            for pack in packs:
-                entries = pack.packed_entries()
-                if entries is None:
-                    continue
-                for oid, crc, packed in entries:
-                    if oid not in stream:
-                        stream.add_packed(oid, crc, packed)
-                joined.append(pack)
-            if len(joined) < 2:
-                stream.abort()
-                return 0
-            joined_index = stream.finish()
-        except BaseException:
-            stream.abort()
-            raise
-        for pack in joined:
-            if pack.index_path != joined_index:
-                # the index first: processes open only packs that have one
-                pack.index_path.unlink(missing_ok=True)
-                pack.path.unlink(missing_ok=True)
-        self._look()
-        return len(joined)
 
 
 def _decoded(oid: Oid, decode: Callable[[bytes], Answer], data: bytes) -> Answer:

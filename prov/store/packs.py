@@ -1,7 +1,8 @@
 """Write git packs as a stream, and read them without git.
 
 prov writes every object directly into a pack, without deltas. So a capture creates one file,
-however many objects it has, and packs can be joined by copying bytes. Packs and indexes have the
+however many objects it has, and packs can be joined by copying bytes. Packs with deltas are written
+by git; see `joining`. Packs and indexes have the
 formats in git's gitformat-pack, both version 2.
 
 A pack appears in the store complete and synced, before its index. Git and prov open only packs

@@ -23,6 +23,7 @@ from prov.errors import StoreError
 from prov.files import locked, sync_directory, try_locked
 from prov.progress import counted, report
 from prov.store.git import call_git, error_text, git_command
+from prov.store.joining import delete_packs, write_by_git
 from prov.store.objects import EMPTY_TREE, Oid, decode_commit, decode_tree
 from prov.store.odb import ObjectDatabase
 from prov.store.packs import PackFile, PackStream
@@ -202,22 +203,19 @@ def _candidates(objects: ObjectDatabase, floor: float) -> list[PackFile]:
 
 
 def _drop(objects: ObjectDatabase, pack: PackFile, retained: set[Oid]) -> None:
-    stream = PackStream(objects.folder)
-    try:
-        for oid, crc, packed in pack.packed_entries() or ():
-            if oid in retained:
-                stream.add_packed(oid, crc, packed)
-        if pack.has_deltas():  # written by git: write its reachable objects without deltas
-            for oid in pack.sizes():
+    """Replace a pack by one without the objects that are not retained."""
+    entries = pack.packed_entries()
+    if entries is None:  # git copies the deltas, and finds new bases where they are deleted
+        staying = [oid for oid in pack.sizes() if oid in retained]
+        new_index = write_by_git(objects, staying) if staying else None
+    else:
+        stream = PackStream(objects.folder)
+        try:
+            for oid, crc, packed in entries:
                 if oid in retained:
-                    stream.add(oid, *objects.read(oid))
-        new_index = stream.finish()
-    except BaseException:
-        stream.abort()
-        raise
-    if pack.index_path != new_index:
-        # the index first: processes open only packs that have one
-        pack.index_path.unlink(missing_ok=True)
-        pack.path.unlink(missing_ok=True)
-        for mark in (".rev", ".bitmap", ".mtimes"):
-            pack.path.with_suffix(mark).unlink(missing_ok=True)
+                    stream.add_packed(oid, crc, packed)
+            new_index = stream.finish()
+        except BaseException:
+            stream.abort()
+            raise
+    delete_packs([pack], {new_index})

@@ -24,6 +24,7 @@ from prov.records.lookup import Records, new_run
 from prov.records.output import Output, read_pair, read_postprocess
 from prov.records.refs import OutputRef, StaticRef
 from prov.records.run import Run, RunIds, Start, author, write_run
+from prov.store.joining import consolidate
 from prov.store.objects import MODE_FILE, Entry
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
@@ -61,7 +62,7 @@ def run_task(workspace: Workspace, job: Job) -> Result:
             ).run()
         # the task is recorded; a failure here, such as a full disk, only delays the cleanup
         with contextlib.suppress(OSError):
-            workspace.store.objects.consolidate()
+            consolidate(workspace.store.objects)
     result.seconds = time.monotonic() - begun
     return result
 

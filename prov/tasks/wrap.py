@@ -24,6 +24,7 @@ from prov.records.lookup import Records, new_run
 from prov.records.output import Output
 from prov.records.refs import TAGS, DirectoryRef
 from prov.records.run import Run, RunIds, Start, author, empty_start, write_run, write_workdir
+from prov.store.joining import consolidate
 from prov.store.objects import MODE_FILE, Entry
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
@@ -164,7 +165,7 @@ def capture_as(
         start = place.before()
         inputs = {"task": f"task {name}\n".encode(), "start": f"{start.pair.tree.hex()}\n".encode()}
         tag, recorded = place.record(key, inputs, start, _Ran())
-    store.objects.consolidate()
+    consolidate(store.objects)
     return RecordedDirectory(tag, recorded.commit)
 
 
@@ -198,7 +199,7 @@ def run_as(
         }
         kept = {key: value for key, value in environment.items() if key in KEPT_ENVIRONMENT}
         tag, recorded = place.record(key, inputs, start, _Ran(code, seconds, log, kept))
-    store.objects.consolidate()
+    consolidate(store.objects)
     return RecordedDirectory(tag, recorded.commit, code)
 
 

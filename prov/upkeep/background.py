@@ -15,6 +15,7 @@ from pathlib import Path
 from prov.errors import ProvError
 from prov.files import remove_tree, try_locked
 from prov.processes import start_detached
+from prov.store.joining import consolidate_all, large_packs
 from prov.store.repository import Store
 from prov.store.sweep import sweep
 from prov.tasks.workdir import ASIDE
@@ -24,7 +25,6 @@ from prov.worktree.pool import POOLS
 
 SECONDS = 600
 """Time limit of the process."""
-WHOLE = 1 << 40
 PATIENCE = 30.0
 """Seconds to wait for writing processes before unreachable objects are deleted."""
 EVERY = 86_400.0
@@ -39,7 +39,7 @@ def start_upkeep(store: Store, rules: Rules | None) -> bool:
     `rules` are the rules of a collection, None if builds do not collect.
     """
     due = rules is not None and _is_due(store)
-    if not due and not store.objects.many_packs():
+    if not due and not large_packs(store.objects):
         return False
     start_detached(lambda: _run(store, rules if due else None))
     return True
@@ -101,6 +101,6 @@ def _run(store: Store, rules: Rules | None) -> None:
         try_locked(own.cache / "locks" / "upkeep") as alone,
     ):
         if alone:  # otherwise another process is at it
-            own.objects.consolidate(most=WHOLE)
+            consolidate_all(own.objects)
             if rules is not None:
                 collect(own, rules)

@@ -14,7 +14,7 @@ from prov.bitbake import service as module
 from prov.bitbake.service import Service
 from prov.bitbake.workers import MOST_IDLE
 from prov.errors import ProvError
-from prov.store.odb import PACKS_TO_CONSOLIDATE
+from prov.store.joining import PACKS_TO_CONSOLIDATE
 from prov.store.repository import Store
 from tests.bitbake.recorded import Replayed, read
 from tests.bitbake.story import TASKS
@@ -120,12 +120,12 @@ def test_errors_while_tidying_are_ignored(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.tidy()  # no request has opened the store
-    store = service.store()
+    service.store()
 
-    def fail() -> int:
+    def fail(_objects: object) -> int:
         raise ProvError("no space")
 
-    monkeypatch.setattr(store.objects, "consolidate", fail)
+    monkeypatch.setattr(module, "consolidate", fail)
     service.tidy()
 
 

@@ -19,8 +19,8 @@ from prov.records.output import read_pair
 from prov.records.refs import BUILDS, OutputRef, RunRef, StaticRef
 from prov.records.run import author
 from prov.store.git import run_git
+from prov.store.joining import PACKS_TO_CONSOLIDATE
 from prov.store.objects import Oid
-from prov.store.odb import PACKS_TO_CONSOLIDATE
 from prov.store.repository import Store
 from prov.tasks.definition import read_definition
 from prov.tasks.taskhash import HashOnly, OwnInputs, task_hash

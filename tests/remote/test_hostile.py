@@ -28,6 +28,7 @@ from prov.remote.receive import receive
 from prov.remote.trust import Seal, judge
 from prov.sharing.results import enter
 from prov.store.git import make_bare
+from prov.store.joining import consolidate
 from prov.store.objects import Oid, object_id
 from prov.store.repository import Store
 from prov.tasks.definition import read_definition
@@ -105,7 +106,7 @@ class Lab:
             assert case.refused is not True, f"{case.name} came in"
             self.came += 1
             # as in a build: looking up an object opens every pack
-            self.store.objects.consolidate()
+            consolidate(self.store.objects)
             self.put_on_disk(case)
             enter(self.store, received.tasks)
         assert received.tasks or self.refs() == refs, case.name

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import io
 import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,14 +16,8 @@ from prov.store.objects import (
     Oid,
     object_id,
 )
-from prov.store.odb import (
-    CONSOLIDATE_UP_TO,
-    PACKS_TO_CONSOLIDATE,
-    ObjectDatabase,
-    ObjectWriter,
-    packs_to_join,
-)
-from prov.store.packs import STREAM_CHUNK, PackFile
+from prov.store.odb import ObjectDatabase, ObjectWriter
+from prov.store.packs import PackFile
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from tests.conftest import Git
@@ -40,110 +30,6 @@ def packs(store: Store) -> list[Path]:
 def write_blobs(store: Store, many: list[bytes]) -> list[Oid]:
     with store.objects.writer() as writer:
         return [writer.add("blob", data) for data in many]
-
-
-READER = """
-import os, sys
-from pathlib import Path
-from prov.store.odb import ObjectDatabase
-odb = ObjectDatabase(Path(sys.argv[1]))
-known = []
-for line in sys.stdin:
-    known.append(bytes.fromhex(line.strip()))
-    for oid in known[-30:] + known[::7]:
-        kind, data = odb.read(oid)
-        assert kind == "blob" and data == b"".join(odb.stream_blob(oid)), oid.hex()
-    print(len(known), flush=True)
-"""
-
-
-def test_packs_stay_few_while_others_write_and_read(
-    store: Store, is_clean: Callable[[], None]
-) -> None:
-    command = [sys.executable, "-c", READER, str(store.path)]
-    written: dict[Oid, bytes] = {}
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as reader:
-        assert reader.stdin is not None
-        assert reader.stdout is not None
-        for number in range(200):
-            writer_of_its_own = Store.open(store.path)
-            data = b"%d\n" % number * (number % 40 + 1) * (300 if number % 50 == 0 else 1)
-            [oid] = write_blobs(writer_of_its_own, [data])
-            written[oid] = data
-            reader.stdin.write(oid.hex() + "\n")
-            reader.stdin.flush()
-            store.objects.consolidate()
-            assert len(packs(store)) <= 50
-        reader.stdin.close()
-        assert reader.stdout.read().split()[-1] == "200"
-    assert reader.returncode == 0
-    for oid, data in written.items():
-        assert store.objects.read(oid) == ("blob", data)
-        assert ObjectDatabase(store.path).read(oid) == ("blob", data)
-    assert not [
-        path for path in store.objects.folder.iterdir() if path.suffix not in (".idx", ".pack")
-    ]
-    is_clean()
-
-
-@pytest.mark.parametrize("how", ["read", "stream"])
-def test_an_open_reader_outlives_every_consolidation(store: Store, how: str) -> None:
-    held = {
-        oid: store.objects.read(oid)[1]
-        for n in range(30)
-        for oid in write_blobs(store, [b"x%d" % n])
-    }
-    reader = ObjectDatabase(store.path)
-    reader.refresh()
-    assert store.objects.consolidate() >= 24
-    for oid, data in held.items():
-        assert (reader.read(oid)[1] if how == "read" else b"".join(reader.stream_blob(oid))) == data
-
-
-def test_a_stream_that_was_begun_outlives_a_consolidation(store: Store) -> None:
-    data = os.urandom(3 * STREAM_CHUNK)
-    oid = object_id("blob", data)
-    with store.objects.writer() as writer:
-        writer.add_blob_stream(oid, len(data), io.BytesIO(data))
-    for number in range(30):
-        write_blobs(store, [b"%d" % number])
-    stream = store.objects.stream_blob(oid)
-    got = next(stream)
-    assert store.objects.consolidate()
-    write_blobs(store, [b"another, so that files are opened"])
-    assert got + b"".join(stream) == data
-
-
-def test_consolidation_leaves_marked_packs_and_those_with_deltas(store: Store, git: Git) -> None:
-    similar = [b"line\n" * 300 + b"%d" % number for number in range(20)]
-    oids = [git("hash-object", "-w", "--stdin", data=data).strip() for data in similar]
-    deltas = git(
-        "pack-objects", "-q", str(store.objects.folder / "pack"), data="\n".join(oids).encode()
-    ).strip()
-    git("prune-packed")
-    before = set(packs(store))
-    write_blobs(store, [b"kept"])
-    [mine] = set(packs(store)) - before
-    mine.with_suffix(".keep").touch()
-    for number in range(30):
-        write_blobs(store, [b"n%d" % number])
-    assert store.objects.consolidate()
-    assert mine.exists()
-    assert (store.objects.folder / f"pack-{deltas}.pack").exists()
-    for oid, data in zip(oids, similar, strict=True):
-        assert store.objects.blob(bytes.fromhex(oid)) == data
-
-
-def test_consolidation_copies_few_bytes(store: Store) -> None:
-    copied = 0
-    for _number in range(300):
-        write_blobs(store, [os.urandom(1000)])
-        before = {path.name for path in packs(store)}
-        if store.objects.consolidate():
-            copied += sum(path.stat().st_size for path in packs(store) if path.name not in before)
-    assert copied < 300 * 1000 * 4
 
 
 def unreferenced(store: Store) -> dict[Oid, bytes]:
@@ -309,21 +195,3 @@ def test_a_pack_deleted_while_sizes_are_read_is_skipped(
     gone = store.objects.folder / f"pack-{0:040x}.pack"
     monkeypatch.setattr(Path, "glob", lambda *_: iter([gone, *there]))
     assert store.objects.size() == sum(path.stat().st_size for path in there) > 0
-
-
-DOZEN = PACKS_TO_CONSOLIDATE // 2
-# sizes of packs, maximum bytes to copy, number of joined packs
-JOINS = [
-    ([], 100, 0),
-    ([1] * 20, 100, 20),
-    ([1] * 20, 15, 15),
-    ([1] * DOZEN + [2 * DOZEN], 1000, DOZEN + 1),
-    ([1] * DOZEN + [2 * DOZEN + 1], 1000, DOZEN),
-    ([1] * DOZEN + [2 * DOZEN + 1, 3 * DOZEN], 1000, DOZEN + 2),
-    ([CONSOLIDATE_UP_TO + 1], 2 * CONSOLIDATE_UP_TO, 0),
-]
-
-
-@pytest.mark.parametrize(("sizes", "most", "count"), JOINS)
-def test_how_many_packs_are_joined(sizes: list[int], most: int, count: int) -> None:
-    assert packs_to_join(sizes, most) == count
