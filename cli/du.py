@@ -15,7 +15,7 @@ from .output import say, say_json
 
 def command(
     by: Annotated[
-        Literal["recipe", "task", "kind", "build"],
+        Literal["recipe", "task", "kind", "part", "build"],
         typer.Option("--by", help="Group sizes by this."),
     ] = "recipe",
     json: JsonOption = False,
@@ -23,9 +23,10 @@ def command(
 ) -> None:
     """Show what takes up space in a store.
 
-    Each recipe, task, kind or build is listed with the bytes that only it needs; a further line has
-    the shared bytes. By kind, you see what deleting WORKDIRs would free. By build, each object
-    counts for the first build that has it.
+    Each recipe, task, kind, part or build is listed with the bytes that only it needs; a further
+    line has the shared bytes. By kind, you see what deleting WORKDIRs would free; by part, also
+    what each entry of the records takes, such as logs. By build, each object counts for the first
+    build that has it.
 
     Example:
 

@@ -1,13 +1,15 @@
-"""Report the disk usage of a store by recipe, task, kind or build.
+"""Report the disk usage of a store by recipe, task, kind, part or build.
 
 Sizes are compressed bytes in packs. By recipe and task, an object that several of them hold counts
 as shared. By kind, an object in an output counts as output, and only the remaining objects of a
-WORKDIR count as WORKDIR: this is the space that deleting WORKDIRs frees. By build, an object counts
-for the first build that has it.
+WORKDIR count as WORKDIR: this is the space that deleting WORKDIRs frees. By part, the same objects
+are separated further, by the entry of the record that holds them. By build, an object counts for
+the first build that has it.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -43,7 +45,7 @@ from prov.store.objects import MODE_DIRECTORY, Oid
 from prov.store.repository import Store
 from prov.store.sweep import packed_sizes
 
-By = Literal["recipe", "task", "kind", "build"]
+By = Literal["recipe", "task", "kind", "part", "build"]
 SHARED = "shared"
 UNHELD = "held by no ref"
 DEPLOY_REFS = (DEPLOYED, DEPLOYING)
@@ -69,8 +71,10 @@ def usage(store: Store, by: By) -> list[Usage]:
         for build in reversed(list(walk_builds(BuildList.latest(store)))):
             for oid in _of_build(store, build):
                 count.add(build.commit.hex()[:12], oid, first=True)
-    elif by == "kind":
+    elif by in ("kind", "part"):
         for kind, oid in sorted(_by_kind(store), key=lambda pair: KINDS.index(pair[0])):
+            if by == "part" and kind == "records":
+                _add_parts(count, store, oid)
             count.add(kind, oid, first=True)
     else:
         _add_owners(count, store, by)
@@ -86,6 +90,12 @@ def _add_owners(count: _Count, store: Store, by: By) -> None:
     # last, because objects in a recipe's outputs count for the recipe
     for oid in deployed:
         count.add("deploy directory", oid, first=True)
+
+
+def _add_parts(count: _Count, store: Store, record: Oid) -> None:
+    """Count the objects of each entry of a record."""
+    for entry in store.objects.tree(store.objects.commit(record).tree):
+        count.add(f"records: {os.fsdecode(entry.name)}", entry.oid, first=True)
 
 
 class _Count:

@@ -16,7 +16,7 @@ def test_rows_add_up(two: Project) -> None:
     assert all(row[-1] in ("object", "objects") for row in rows)
 
 
-@pytest.mark.parametrize("by", ["recipe", "task", "kind", "build"])
+@pytest.mark.parametrize("by", ["recipe", "task", "kind", "part", "build"])
 def test_json_has_sizes_in_bytes(two: Project, by: str) -> None:
     answer = two.json("du", "--by", by)
     assert (answer["schema"], answer["by"]) == (1, by)

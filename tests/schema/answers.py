@@ -628,7 +628,7 @@ class Du(Answer, tag="du"):
     """Sizes of a store's parts, the largest first; by build, the newest first."""
 
     commands = ("prov du",)
-    by: Literal["recipe", "task", "kind", "build"]
+    by: Literal["recipe", "task", "kind", "part", "build"]
     rows: list[Usage]
 
 

@@ -50,6 +50,15 @@ def test_objects_of_two_recipes_are_shared(tmp_path: Path) -> None:
     assert (rows["one"], rows["two"]) == (2, 3)
 
 
+def test_parts_separate_the_records(store: Store) -> None:
+    kinds = {row.name: row.size for row in usage(store, "kind")}
+    parts = {row.name: row.size for row in usage(store, "part")}
+    records = {name: size for name, size in parts.items() if name.startswith("records")}
+    assert {"records: inputs", "records: log", "records: record"} < records.keys()
+    assert sum(records.values()) == kinds["records"]
+    assert parts.keys() - records.keys() == kinds.keys() - {"records"}
+
+
 @pytest.mark.parametrize(
     ("ref", "recipe", "task"),
     [
