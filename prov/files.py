@@ -116,8 +116,10 @@ def drop_acls(top: Path) -> None:
                     os.removexattr(path, _ACL)
 
 
-def replace_file(path: Path, data: bytes, *, durable: bool = True, mode: int = 0o644) -> None:
+def replace_file(path: Path, *data: bytes, durable: bool = True, mode: int = 0o644) -> None:
     """Write a file atomically: after a crash, and for readers, it has its old or its new content.
+
+    `data` are the parts of the new content.
 
     The temporary name is unique to the process, so two writers do not collide, and the last one
     wins. The temporary name is short, so the file's name can have the maximum length.
@@ -129,7 +131,7 @@ def replace_file(path: Path, data: bytes, *, durable: bool = True, mode: int = 0
         fd = create_file(temporary, folder=folder, mode=mode)
         try:
             with os.fdopen(fd, "wb") as stream:
-                stream.write(data)
+                stream.writelines(data)
                 if durable:
                     stream.flush()
                     os.fsync(stream.fileno())
@@ -153,9 +155,9 @@ def write_cache(path: Path, value: Any) -> None:
     The file is not synced, and only the same user can read it back.
     """
     data = marshal.dumps(value)
-    digest = keyed_digest(purpose(path) + data)
+    digest = keyed_digest(purpose(path), content=data)
     if digest is not None:
-        replace_file(path, digest + data, durable=False)
+        replace_file(path, digest, data, durable=False)
 
 
 def read_cache(path: Path) -> Any:
@@ -169,7 +171,8 @@ def read_cache(path: Path) -> Any:
     except OSError:
         return None
     digest, content = data[:DIGEST_SIZE], data[DIGEST_SIZE:]
-    return marshal.loads(content) if is_own(purpose(path) + bytes(content), bytes(digest)) else None
+    is_valid = is_own(purpose(path), bytes(digest), content=content)
+    return marshal.loads(content) if is_valid else None
 
 
 def purpose(path: Path) -> bytes:

@@ -22,22 +22,38 @@ DIGEST_SIZE = 32
 """The size of a digest in bytes."""
 
 
-def keyed_digest(data: bytes, environment: Mapping[str, str] = os.environ) -> bytes | None:
-    """Return the HMAC-SHA256 (32 bytes) of `data` under the user's key, or None without a key.
+def keyed_digest(
+    data: bytes,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    content: bytes | memoryview = b"",
+) -> bytes | None:
+    """Return the HMAC-SHA256 (32 bytes) of `data` and `content` under the user's key.
 
-    Start `data` with a word for its purpose: a digest made for one purpose must not be valid for
-    another one. The key is `prov/key` in $XDG_STATE_HOME, or in ~/.local/state; the first call
-    creates it. If the home directory is missing, read-only or another user's, there is no key and
-    no error: treat None as "not written by this user".
+    Returns None without a key. Large content is not copied. Start `data` with a word for its
+    purpose: a digest made for one purpose must not be valid for another one. The key is `prov/key`
+    in $XDG_STATE_HOME, or in ~/.local/state; the first call creates it. If the home directory is
+    missing, read-only or another user's, there is no key and no error: treat None as "not written
+    by this user".
     """
     folder = _state_folder(environment)
     key = None if folder is None else _key(folder)
-    return None if key is None else hmac.digest(key, data, hashlib.sha256)
+    if key is None:
+        return None
+    code = hmac.new(key, data, hashlib.sha256)
+    code.update(content)
+    return code.digest()
 
 
-def is_own(data: bytes, digest: bytes, environment: Mapping[str, str] = os.environ) -> bool:
-    """Return whether `digest` is what `keyed_digest` returns for `data`."""
-    expected = keyed_digest(data, environment)
+def is_own(
+    data: bytes,
+    digest: bytes,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    content: bytes | memoryview = b"",
+) -> bool:
+    """Return whether `digest` is what `keyed_digest` returns for `data` and `content`."""
+    expected = keyed_digest(data, environment, content=content)
     return expected is not None and hmac.compare_digest(expected, digest)
 
 

@@ -35,6 +35,7 @@ def test_a_key_is_created_private_and_used_again(tmp_path: Path) -> None:
     userkey._key.cache_clear()
     assert keyed_digest(b"purpose data", environment) == first
     assert first == hmac.digest(path.read_bytes(), b"purpose data", hashlib.sha256)
+    assert first == keyed_digest(b"purpose ", environment, content=memoryview(b"data"))
     assert first is not None
     assert is_own(b"purpose data", first, environment)
     assert not is_own(b"purpose dat4", first, environment)

@@ -1,8 +1,8 @@
 """Verify that a store's objects match their ids, and salvage objects from damaged packs.
 
 An object's id is the hash of its content, so salvaging needs no index: anything that inflates
-identifies itself. Packs written by prov itself contain no deltas; their objects follow one another. After
-a damaged part, the next object is found by the first bytes of a zlib stream.
+identifies itself. Packs written by prov itself contain no deltas; their objects follow one another.
+After a damaged part, the next object is found by the first bytes of a zlib stream.
 """
 
 from __future__ import annotations

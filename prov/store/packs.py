@@ -2,8 +2,7 @@
 
 prov writes every object directly into a pack, without deltas. So a capture creates one file,
 however many objects it has, and packs can be joined by copying bytes. Packs with deltas are written
-by git; see `joining`. Packs and indexes have the
-formats in git's gitformat-pack, both version 2.
+by git; see `joining`. Packs and indexes have the formats in git's gitformat-pack, both version 2.
 
 A pack appears in the store complete and synced, before its index. Git and prov open only packs
 that have an index.
@@ -17,7 +16,9 @@ import mmap
 import os
 import struct
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, cast
 
@@ -31,6 +32,8 @@ from prov.store.objects import Kind, Oid
 _KINDS: dict[Kind, int] = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
 KIND_NAMES: dict[int, Kind] = {number: kind for kind, number in _KINDS.items()}
 _LARGEST_OFFSET = (1 << 63) - 1
+_LARGE_OFFSET = 1 << 31
+"""The offset from which the index has 64 bits for an offset."""
 _OFS_DELTA, _REF_DELTA = _DELTAS = (6, 7)
 _LONGEST_CHAIN = 10_000
 """The limit for a chain of deltas; git creates chains of up to fifty."""
@@ -43,6 +46,8 @@ _TRAILER = 20
 LONGEST_HEADER = 10
 """The maximum length of an entry's header in bytes: a size has at most 64 bits."""
 STREAM_CHUNK = 1 << 20
+WRITE_BACK = 8 << 20
+"""The size, in bytes, from which parts of a new pack are written to disk early."""
 FIRST_READ = 4096
 """The number of bytes to read first: most trees and small files are complete with them."""
 LEVEL = 1
@@ -190,8 +195,8 @@ class PackFile:
     def offset(self, place: int) -> int:
         """Return the offset in the pack of the object at a position in the index."""
         offset: int = struct.unpack_from(">I", self._index, self._offsets + 4 * place)[0]
-        if offset & 0x80000000:
-            large = self._offsets + 4 * self.count + 8 * (offset & 0x7FFFFFFF)
+        if offset & _LARGE_OFFSET:
+            large = self._offsets + 4 * self.count + 8 * (offset & _LARGE_OFFSET - 1)
             if large + 8 > len(self._index):
                 raise StoreError(
                     f"{self.index_path} is damaged: a 64-bit offset is missing", hint=_REPAIR
@@ -392,14 +397,17 @@ class PackStream:
         self._temporary = folder / f"{TEMPORARY}{os.getpid()}_{id(self):x}"
         self._file = os.fdopen(create_file(self._temporary), "wb", buffering=1 << 18)
         self._file.write(_HEADER.pack(b"PACK", 2, 0))
-        self._at = _HEADER.size
-        self._objects: dict[Oid, tuple[int, int]] = {}
+        self._at = self._flushed = _HEADER.size
+        self._places: dict[Oid, int] = {}
+        """The number of each object; `_offsets` and `_crcs` have an item for each."""
+        self._offsets = array("Q")
+        self._crcs = array("I")
 
     def __contains__(self, oid: Oid) -> bool:
-        return oid in self._objects
+        return oid in self._places
 
     def __len__(self) -> int:
-        return len(self._objects)
+        return len(self._places)
 
     @property
     def size(self) -> int:
@@ -409,14 +417,20 @@ class PackStream:
     def add(self, oid: Oid, kind: Kind, data: bytes) -> None:
         """Append an object that is not in the pack yet."""
         packed = _entry_header(_KINDS[kind], len(data)) + isal_zlib.compress(data, LEVEL)
-        self.add_packed(oid, isal_zlib.crc32(packed), (packed,))
+        self._note(oid, self._at, isal_zlib.crc32(packed))
+        self._write(packed)
 
     def add_packed(self, oid: Oid, crc: int, packed: Iterable[bytes]) -> None:
         """Append an object from the chunks of its packed form."""
-        self._objects[oid] = (self._at, crc)
+        self._note(oid, self._at, crc)
         for chunk in packed:
             self._write(chunk)
-            self._at += len(chunk)
+
+    def _note(self, oid: Oid, offset: int, crc: int) -> None:
+        """Enter an object at an offset for the index."""
+        self._places[oid] = len(self._offsets)
+        self._offsets.append(offset)
+        self._crcs.append(crc)
 
     def _write(self, data: bytes) -> None:
         try:
@@ -424,6 +438,13 @@ class PackStream:
         except OSError as error:
             error.filename = error.filename or str(self._temporary)
             raise
+        self._at += len(data)
+        if self._at - self._flushed > WRITE_BACK:
+            # the disk writes while this process compresses, and not only at the end; the kernel
+            # starts to write these pages, and keeps them since they are not clean yet
+            length = self._at - self._flushed
+            os.posix_fadvise(self._file.fileno(), self._flushed, length, os.POSIX_FADV_DONTNEED)
+            self._flushed = self._at
 
     def add_blob_stream(self, oid: Oid, size: int, source: Readable) -> bool:
         """Append a blob of known id and size, chunk by chunk.
@@ -440,7 +461,7 @@ class PackStream:
         if crc is None:
             self._cut(start)
             return False
-        self._objects[oid] = (start, crc)
+        self._note(oid, start, crc)
         return True
 
     def _deflate_blob(self, oid: Oid, size: int, source: Readable) -> int | None:
@@ -450,14 +471,12 @@ class PackStream:
         header = _entry_header(_KINDS["blob"], size)
         crc, remaining = isal_zlib.crc32(header), size
         self._write(header)
-        self._at += len(header)
         while remaining >= 0:
             chunk = source.read(min(STREAM_CHUNK, remaining)) if remaining else b""
             packed = deflater.compress(chunk) if chunk else deflater.flush()
             digest.update(chunk)
             crc = isal_zlib.crc32(packed, crc)
             self._write(packed)
-            self._at += len(packed)
             if not chunk:
                 break
             remaining -= len(chunk)
@@ -469,6 +488,7 @@ class PackStream:
         self._file.seek(start)
         self._file.truncate(start)
         self._at = start
+        self._flushed = min(self._flushed, start)
 
     def abort(self) -> None:
         """Delete the unfinished pack."""
@@ -478,7 +498,7 @@ class PackStream:
 
     def finish(self) -> Path | None:
         """Move the pack durably into the store; return its index's path, or None if it is empty."""
-        if not self._objects:
+        if not self._places:
             self.abort()
             return None
         try:
@@ -490,7 +510,7 @@ class PackStream:
 
     def _finish(self) -> Path:
         self._file.seek(0)
-        self._file.write(_HEADER.pack(b"PACK", 2, len(self._objects)))
+        self._file.write(_HEADER.pack(b"PACK", 2, len(self._places)))
         self._file.flush()
         # The checksum covers the count at the start of the file, which is known only now, so the
         # file is read again.
@@ -524,22 +544,23 @@ class PackStream:
         return index_path
 
     def _encode_index(self, pack_checksum: bytes) -> bytes:
-        oids = sorted(self._objects)
-        fanout = array("I", bytes(1024))
-        for oid in oids:
-            fanout[oid[0]] += 1
-        for place in range(1, 256):
-            fanout[place] += fanout[place - 1]
+        oids = sorted(self._places)
+        order = [self._places[oid] for oid in oids]
+        counts = Counter([oid[0] for oid in oids])
+        fanout = array("I", accumulate(counts[byte] for byte in range(256)))
         fanout.byteswap()
-        offsets, crcs, large = array("I"), array("I"), array("Q")
-        for oid in oids:
-            offset, crc = self._objects[oid]
-            crcs.append(crc)
-            if offset < 0x80000000:
-                offsets.append(offset)
-            else:
-                offsets.append(0x80000000 | len(large))
-                large.append(offset)
+        crcs = array("I", [self._crcs[place] for place in order])
+        offsets, large = array("I"), array("Q")
+        if self._at < _LARGE_OFFSET:
+            offsets.extend([self._offsets[place] for place in order])
+        else:
+            for place in order:
+                offset = self._offsets[place]
+                if offset < _LARGE_OFFSET:
+                    offsets.append(offset)
+                else:
+                    offsets.append(_LARGE_OFFSET | len(large))
+                    large.append(offset)
         for numbers in (offsets, crcs, large):
             numbers.byteswap()
         parts = [

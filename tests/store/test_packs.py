@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from isal import isal_zlib
 
 from prov.errors import StoreError
+from prov.store import packs
 from prov.store.objects import Commit, Identity, Kind, Oid, object_id
 from prov.store.packs import STREAM_CHUNK, PackFile, PackStream
 from prov.store.refs import RefUpdate
@@ -243,3 +244,19 @@ def test_offsets_beyond_two_gigabytes_are_found(
         ["git", "show-index"], input=index.read_bytes(), capture_output=True, check=True
     )
     assert shown.stdout.split()[:2] == [b"%d" % 0x80000010, oid.hex().encode()]
+
+
+def test_a_large_pack_is_written_to_disk_in_parts(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranges: list[tuple[int, int]] = []
+    monkeypatch.setattr(packs, "WRITE_BACK", 100_000)
+    monkeypatch.setattr(
+        os, "posix_fadvise", lambda _fd, start, length, _advice: ranges.append((start, length))
+    )
+    with store.objects.writer() as writer:
+        oids = [writer.add_blob(os.urandom(30_000)) for _ in range(20)]
+    assert all(store.objects.exists(oid) for oid in oids)
+    ends = [start + length for start, length in ranges]
+    assert len(ranges) >= 4
+    assert [start for start, _ in ranges[1:]] == ends[:-1]
