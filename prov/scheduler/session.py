@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prov.errors import BuildError, NameUnknown, ProvError
 from prov.files import drop_acls, make_private
@@ -18,25 +19,22 @@ from prov.records.ids import OutputId
 from prov.records.keys import TaskKey
 from prov.records.lookup import Records
 from prov.remote.settings import Remote, read_remotes
-from prov.scheduler.deploy import Deployed, Deployment, TaskOutput
 from prov.scheduler.hooks import invalidated
 from prov.scheduler.plan import Choices, Follow, Plan, make_plan
-from prov.scheduler.run import Runner
 from prov.scheduler.summary import Progress, RunOptions, Summary
 from prov.sharing.caches import Anywhere, Caches, Pulled, Wanted
-from prov.sharing.pushing import publishing
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 from prov.tasks.job import Composer, Workspace
 from prov.tasks.paths import make_paths
 from prov.tasks.sandbox import bubblewrap
-from prov.tasks.stray_writes import StoreSeal, stray_writes
 from prov.tasks.taskhash import HashOnly, InputsReader, OwnInputs
 from prov.tasks.toolchain import Toolchains
 from prov.text import nearest
 from prov.transport.access import Access
-from prov.upkeep.background import start_upkeep
-from prov.upkeep.rules import rules_from
+
+if TYPE_CHECKING:
+    from prov.scheduler.deploy import Deployed
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +136,13 @@ class Session:
 
         Failed tasks are reported in the summary. Raises ProvError for other failures.
         """
+        # a plan needs none of these, and importing them costs as much as planning 500 tasks
+        from prov.scheduler.run import Runner
+        from prov.sharing.pushing import publishing
+        from prov.tasks.stray_writes import StoreSeal, stray_writes
+        from prov.upkeep.background import start_upkeep
+        from prov.upkeep.rules import rules_from
+
         begun, size = time.monotonic(), self.store.objects.size()
         plan, workspace = self.plan(request, dry=False)
         if workspace.sandbox is None:
@@ -294,6 +299,8 @@ class Session:
             )
 
     def _deploy(self, plan: Plan, summary: Summary, workspace: Workspace) -> Deployed:
+        from prov.scheduler.deploy import Deployment, TaskOutput
+
         outputs = {}
         for key, node in plan.graph.nodes.items():
             settled = summary.settled.get(key)
