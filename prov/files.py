@@ -31,6 +31,8 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
+TICK_NS = 20_000_000
+"""Twice the tick of the coarsest clock by which Linux dates files (10 ms at HZ=100)."""
 _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

@@ -25,10 +25,10 @@ from prov.remote.static.export import read_manifest
 from prov.sharing.pushing import exported_folders
 from prov.sharing.results import holds
 from prov.store.objects import MODE_DIRECTORY, Oid, decode_commit, decode_tree
-from prov.store.pack_ranges import PackIndex, open_entry
 from prov.store.repository import Store
 from prov.transport.access import Access
 from prov.transport.address import without_password
+from prov.transport.pack_ranges import PackIndex, open_entry
 
 BATCH = 1 << 30
 """Size in bytes on disk of the results fetched in one batch."""

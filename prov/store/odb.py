@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 from isal import isal_zlib
 
 from prov.errors import CHECK_STORE, StoreError
-from prov.files import status
+from prov.files import TICK_NS, status
 from prov.store.cat_file import stream_by_git
 from prov.store.objects import (
     EMPTY_TREE,
@@ -108,6 +109,7 @@ class ObjectDatabase:
 
     def _look(self) -> bool:
         """Open new packs and close deleted ones; return whether the folder changed."""
+        clock = time.time_ns()
         stamp = os.stat(self.folder).st_mtime_ns
         if stamp == self._stamp:
             return False
@@ -124,7 +126,8 @@ class ObjectDatabase:
                 self._packs[new] = PackFile(self.folder / new)
             except FileNotFoundError:
                 continue  # joined into another pack since listdir
-        self._stamp = stamp
+        # another change within the same clock tick would not change the folder's mtime
+        self._stamp = stamp if clock - stamp > TICK_NS else -1
         self._git = None
         return True
 

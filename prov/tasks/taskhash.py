@@ -29,7 +29,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from prov.errors import RecipeError
-from prov.files import read_cache, write_cache
+from prov.files import TICK_NS, read_cache, write_cache
 from prov.recipes.graph import Node
 from prov.recipes.recipe import NEVER_RECORDED, TOOLCHAIN, Recipe, Source
 from prov.recipes.variables import PLACES, Reached, expand, reach
@@ -54,7 +54,7 @@ from prov.tasks.sandbox import interpreter_tools
 from prov.tasks.toolchain import Toolchain
 from prov.worktree.attributes import FileNode, Listing, Pair, TreeWriter, git_mode, map_directories
 from prov.worktree.exclude import VERSION_CONTROL, Exclude, inside
-from prov.worktree.snapshot import TICK_NS, capture, remember
+from prov.worktree.snapshot import capture, remember
 
 NO_TOOLCHAIN = Toolchain(EMPTY_TREE, ())
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prov.errors import CaptureError
-from prov.files import read_cache, write_cache
+from prov.files import TICK_NS, read_cache, write_cache
 from prov.processes import without_collecting
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
@@ -31,8 +31,6 @@ from prov.worktree.scan import Faked, Scanner
 from prov.worktree.trees import TreeBuilder, link_groups
 
 CACHE_FORMAT = 3
-TICK_NS = 20_000_000
-"""Twice the tick of the coarsest clock by which Linux dates files (10 ms at HZ=100)."""
 
 
 @dataclass(slots=True)

@@ -28,10 +28,10 @@ from prov.store.objects import (
     object_id,
 )
 from prov.store.odb import ObjectDatabase
-from prov.store.pack_ranges import PackIndex, open_entry
 from prov.store.packs import KIND_NAMES, PackFile, PackStream, _entry_header
 from prov.store.rawrefs import read_refs
 from prov.store.refs import RefStore
+from prov.transport.pack_ranges import PackIndex, open_entry
 from tests.fuzz.common import empty_store, file_names, oids, scratch, text, texts, words, written
 from tests.fuzz.parser import Parser
 

@@ -16,8 +16,8 @@ from prov.errors import StoreError
 from prov.store.git import make_bare
 from prov.store.objects import object_id
 from prov.store.odb import ObjectDatabase, TooLarge
-from prov.store.pack_ranges import PackIndex, open_entry
 from prov.store.packs import PackFile, PackStream
+from prov.transport.pack_ranges import PackIndex, open_entry
 
 SIZE = 300_000_000
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -195,3 +196,25 @@ def test_a_pack_deleted_while_sizes_are_read_is_skipped(
     gone = store.objects.folder / f"pack-{0:040x}.pack"
     monkeypatch.setattr(Path, "glob", lambda *_: iter([gone, *there]))
     assert store.objects.size() == sum(path.stat().st_size for path in there) > 0
+
+
+def test_a_pack_written_in_the_same_clock_tick_is_found(store: Store) -> None:
+    with store.objects.writer() as writer:
+        writer.add("blob", b"first")
+    reader = ObjectDatabase(store.path)
+    stamp = time.time_ns() + 60 * 10**9  # the tick of the listing has not ended
+    os.utime(store.objects.folder, ns=(stamp, stamp))
+    assert not reader.exists(bytes(20))  # lists the folder
+    with store.objects.writer() as writer:
+        oid = writer.add("blob", b"second")
+    os.utime(store.objects.folder, ns=(stamp, stamp))
+    assert reader.exists(oid)
+
+
+def test_an_unchanged_folder_is_listed_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = time.time_ns() - 60 * 10**9
+    os.utime(store.objects.folder, ns=(old, old))
+    reader = ObjectDatabase(store.path)
+    assert not reader.exists(bytes(20))
+    monkeypatch.setattr(os, "listdir", None)
+    assert not reader.exists(bytes(20))

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from prov.files import TICK_NS
 from prov.store.repository import Store
 from prov.worktree.attributes import EMPTY, Pair
 from prov.worktree.checkout import checkout
 from prov.worktree.exclude import Exclude
 from prov.worktree.scan import Faked
-from prov.worktree.snapshot import TICK_NS, Snapshot, capture, remember
+from prov.worktree.snapshot import Snapshot, capture, remember
 
 
 class Work:

@@ -22,9 +22,9 @@ from prov.remote.signature import sign
 from prov.remote.static.manifest import MANIFEST, Bundle, Manifest, decode_manifest
 from prov.store.objects import CONSTANT_IDENTITY, EMPTY_TREE, MODE_DIRECTORY, Commit, Oid, object_id
 from prov.store.odb import ObjectDatabase
-from prov.store.pack_ranges import PackIndex
 from prov.store.packs import PackStream
 from prov.transport.errors import RemoteError
+from prov.transport.pack_ranges import PackIndex
 
 _SCRATCH = ".bundle-"
 _OTHER_FOLDER = "export to another folder"

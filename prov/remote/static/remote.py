@@ -40,11 +40,11 @@ from prov.remote.reading import (
 from prov.remote.settings import Remote
 from prov.remote.static.manifest import HEADER, MANIFEST, Bundle, Manifest, decode_manifest
 from prov.store.objects import MODE_DIRECTORY, Entry, Oid, decode_tree
-from prov.store.pack_ranges import PackIndex, open_entry
 from prov.store.repository import Store
 from prov.transport.access import Access, resolved_url
 from prov.transport.errors import Unreachable, Untrusted
 from prov.transport.pace import check_room
+from prov.transport.pack_ranges import PackIndex, open_entry
 from prov.transport.web import Denied, Missing, Web
 
 GAP = 1 << 16

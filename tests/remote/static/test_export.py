@@ -13,9 +13,9 @@ from prov.remote.publication import Published, decode_publication
 from prov.remote.static.export import export, exported, read_manifest
 from prov.remote.static.manifest import MANIFEST, Manifest
 from prov.store.objects import MODE_FILE, Entry
-from prov.store.pack_ranges import PackIndex
 from prov.store.repository import Store
 from prov.transport.errors import RemoteError
+from prov.transport.pack_ranges import PackIndex
 
 
 @pytest.fixture

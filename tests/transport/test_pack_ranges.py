@@ -7,8 +7,8 @@ import pytest
 
 from prov.errors import StoreError
 from prov.store.objects import Oid
-from prov.store.pack_ranges import PackIndex, open_entry
 from prov.store.repository import Store
+from prov.transport.pack_ranges import PackIndex, open_entry
 
 
 @pytest.fixture
