@@ -31,7 +31,7 @@ MOST_TEXTS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TaskJob:
     """A request, and what the writer knows about its task."""
 
     task: BuildTask
@@ -100,7 +100,7 @@ class Service:
             )
         return self._objects
 
-    def serve(self, job: Job, connection: socket.socket) -> object:
+    def serve(self, job: TaskJob, connection: socket.socket) -> object:
         """Serve a request, and return its result; raise ProvError or OSError if it fails."""
         connection.settimeout(BREATH)
         try:
@@ -119,7 +119,7 @@ class Service:
         with contextlib.suppress(ProvError, OSError):  # the build goes on with many packs
             consolidate(self._opened.store.objects)
 
-    def _serve(self, job: Job, connection: socket.socket) -> object:
+    def _serve(self, job: TaskJob, connection: socket.socket) -> object:
         task, message = job.task, job.message
         body = read_body(connection, job.rest, message["body"])
         if message["what"] == "begin":
@@ -139,7 +139,7 @@ class Service:
         return None
 
     def _end(
-        self, job: Job, message: EndRequest, body: bytes, release: Callable[[], None]
+        self, job: TaskJob, message: EndRequest, body: bytes, release: Callable[[], None]
     ) -> Captured:
         packed = job.packed or Packed.of(message.get("packed", ()))
 

@@ -37,9 +37,9 @@ from prov.bitbake.messages import (
     read_server_word,
 )
 from prov.bitbake.publishing import publish
-from prov.bitbake.service import Job, Service
+from prov.bitbake.service import Service, TaskJob
 from prov.bitbake.shared_state import ObjectName, SharedObjects, Unpacked
-from prov.bitbake.workers import Worker, Workers
+from prov.bitbake.workers import Recorder, Recorders
 from prov.errors import ProvError, SysrootError
 from prov.files import try_locked
 from prov.records.keys import TaskKey
@@ -98,13 +98,13 @@ class Writer:
     """A store kept open so that gc does not delete packed objects that have no ref yet."""
     _listening: socket.socket | None = None
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
-    _workers: Workers = field(init=False)
+    _workers: Recorders = field(init=False)
     _line: bytes = b""
     """Received part of the server's next line."""
 
     def __post_init__(self) -> None:
         service = self.service
-        self._workers = Workers(service.serve, service.tidy, self._selector, self._sockets)
+        self._workers = Recorders(service.serve, service.tidy, self._selector, self._sockets)
 
     def store(self) -> Store:
         return Store.create(self.service.store_path)
@@ -251,7 +251,7 @@ class Writer:
         beside = self._beside(task)
         if message["what"] == "end":
             self.running.pop(task.key, None)
-        job = Job(task, message, request.rest, beside, self.packed.get(task.key))
+        job = TaskJob(task, message, request.rest, beside, self.packed.get(task.key))
         worker = self._workers.start(job, request.connection, task.key)
         self.serving[worker.fileno()] = request
         return True
@@ -279,7 +279,7 @@ class Writer:
 
     # results
 
-    def _hear_worker(self, worker: Worker) -> None:
+    def _hear_worker(self, worker: Recorder) -> None:
         """Read the result of a worker; when it is complete, answer the task."""
         number = worker.fileno()
         result_of = self._workers.hear(worker)

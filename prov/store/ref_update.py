@@ -60,7 +60,7 @@ class LockHeld(Exception):
 
 
 @dataclass(slots=True)
-class Transaction:
+class RefTransaction:
     """The update of some refs of one repository."""
 
     git_dir: Path

@@ -24,7 +24,7 @@ from prov.store.ref_update import (
     BAD_NAME,
     PACKED_REFS,
     LockHeld,
-    Transaction,
+    RefTransaction,
     clear_dead_lock,
     locked,
     remove_parents,
@@ -147,7 +147,7 @@ class RefStore:
                     f"cannot set {update.name} in {self.git_dir}: object {update.new.hex()} is"
                     " missing"
                 )
-        change = Transaction(self.git_dir, updates, self.get, self._packed_refs, self._logs())
+        change = RefTransaction(self.git_dir, updates, self.get, self._packed_refs, self._logs())
         self._locking(change.run)
 
     def _locking(self, change: Callable[[], None]) -> None:

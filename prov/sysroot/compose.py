@@ -210,12 +210,8 @@ class Sysroots:
             return Composed(intact.state.pair)
 
         transaction = Transaction.open(files, writer, wins=contents.wins)
-        merged = transaction.merge(contents.packages, "contain", _owner_hint)
-        has_scripts = contents.run is not None and bool(scripts(writer, merged))
-        if not ours:
-            writer.finish()  # if killed later, the trees show which files are prov's
         before = state.pair if state is not None else EMPTY
-        transaction.begin(merged, before, scripts=has_scripts)
+        merged, has_scripts = self._begin(writer, transaction, contents, before, ours=ours)
         if intact is None and directory.exists():
             remove_tree(directory)
         pair, private = merged, frozenset[bytes]()
@@ -264,6 +260,23 @@ class Sysroots:
                 raise SysrootError(
                     f"{directory} has changed since it was composed: {change}", hint=hint
                 )
+
+    @staticmethod
+    def _begin(
+        writer: ObjectWriter,
+        transaction: Transaction,
+        contents: Contents,
+        before: Pair,
+        *,
+        ours: bool,
+    ) -> tuple[Pair, bool]:
+        """Merge the packages and begin the change; return the tree and whether it has scripts."""
+        merged = transaction.merge(contents.packages, "contain", _owner_hint)
+        has_scripts = contents.run is not None and bool(scripts(writer, merged))
+        if not ours:
+            writer.finish()  # if killed later, the trees show which files are prov's
+        transaction.begin(merged, before, scripts=has_scripts)
+        return merged, has_scripts
 
     @staticmethod
     def _postinst(

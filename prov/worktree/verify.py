@@ -60,7 +60,7 @@ def differences(reader: TreeReader, directory: Path, placed: Pair) -> list[Misma
     An unreadable folder ends the comparison and is one of the differences. Two processes share the
     work if there are many folders.
     """
-    comparison = _Comparison(reader, os.fsencode(directory))
+    comparison = _Verification(reader, os.fsencode(directory))
     return sorted(comparison.run(placed), key=lambda mismatch: mismatch.path)
 
 
@@ -91,7 +91,7 @@ def seal_of(states: Mapping[bytes, FolderState]) -> bytes:
 
 
 @dataclass(slots=True)
-class _Comparison:
+class _Verification:
     reader: TreeReader
     root: bytes
     pending: deque[_Folder] = field(default_factory=deque)
@@ -111,7 +111,7 @@ class _Comparison:
 
     def share(self, folders: Iterator[_Folder]) -> list[Mismatch]:
         """Compare one process's share of the folders."""
-        part = _Comparison(self.reader, self.root)
+        part = _Verification(self.reader, self.root)
         for folder in folders:
             part.pending.append(folder)
             part.work_off()

@@ -13,19 +13,19 @@ from typing import NamedTuple
 import pytest
 
 from prov.bitbake import workers as module
-from prov.bitbake.workers import Worker, Workers
+from prov.bitbake.workers import Recorder, Recorders
 from prov.errors import ProvError
 
 PATIENCE = 20.0
 
 
 class Pool(NamedTuple):
-    """Workers, and the selector that reports them."""
+    """Recorders, and the selector that reports them."""
 
-    workers: Workers
+    workers: Recorders
     selector: selectors.DefaultSelector
 
-    def start(self, job: object) -> Worker:
+    def start(self, job: object) -> Recorder:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             return self.workers.start(job, theirs, f"job {job}")
@@ -77,7 +77,7 @@ def tidy() -> None:
 @pytest.fixture
 def pool() -> Iterator[Pool]:
     with selectors.DefaultSelector() as selector:
-        workers = Workers(serve, tidy, selector)
+        workers = Recorders(serve, tidy, selector)
         yield Pool(workers, selector)
         workers.close()
         assert not selector.get_map()  # no worker is left
@@ -199,7 +199,7 @@ def test_workers_exit_with_the_writer() -> None:
         try:
             os.close(reader)
             with selectors.DefaultSelector() as selector:
-                pool = Pool(Workers(serve, tidy, selector), selector)
+                pool = Pool(Recorders(serve, tidy, selector), selector)
                 for _ in range(3):
                     pool.start(0.05)
                 pool.results(3)
