@@ -2,7 +2,7 @@
 
 A process per job would fork, open the store and map its packs again for each of the thousands of
 requests in a build. A worker keeps them. It inherits everything that the writer knew when it was
-forked; call `Recorders.renew` after that has changed.
+forked; call `RecordingWorkers.renew` after that has changed.
 
 Jobs and results are pickled messages on a socket, each after its size. The descriptor of the task's
 connection travels with the job.
@@ -32,7 +32,7 @@ _SIZE = struct.Struct("<Q")
 
 
 @dataclass(slots=True)
-class Recorder:
+class RecordingWorker:
     """A worker as the writer sees it."""
 
     child: Child
@@ -55,7 +55,7 @@ class Recorder:
 
 
 @dataclass(slots=True)
-class Recorders:
+class RecordingWorkers:
     """The workers of a build. `serve` is called in a worker with a job and a task's connection."""
 
     serve: Callable[[Any, socket.socket], object]
@@ -67,12 +67,12 @@ class Recorders:
     """Return the open sockets of the writer. A worker closes them: a task that is waiting must
     notice when the writer closes its connection.
     """
-    idle: list[Recorder] = field(default_factory=list)
+    idle: list[RecordingWorker] = field(default_factory=list)
     """Those without a job, the last used one at the end."""
-    busy: dict[int, Recorder] = field(default_factory=dict)
+    busy: dict[int, RecordingWorker] = field(default_factory=dict)
     """By file descriptor."""
 
-    def start(self, job: object, connection: socket.socket, label: str) -> Recorder:
+    def start(self, job: object, connection: socket.socket, label: str) -> RecordingWorker:
         """Give a job to a worker, and return the worker; start one if all have jobs."""
         message = pickle.dumps(job, protocol=5)
         while self.idle:
@@ -89,7 +89,7 @@ class Recorders:
         self.busy[worker.fileno()] = worker
         return worker
 
-    def hear(self, worker: Recorder) -> Callable[[], object] | None:
+    def hear(self, worker: RecordingWorker) -> Callable[[], object] | None:
         """Read from a worker. After its job, return a function that returns or raises the result.
 
         Returns None if the result is incomplete, or if a worker without a job has exited.
@@ -131,7 +131,7 @@ class Recorders:
         while self.idle:
             self._end(self.idle.pop())
 
-    def _fork(self, connection: socket.socket) -> Recorder:
+    def _fork(self, connection: socket.socket) -> RecordingWorker:
         ours, theirs = socket.socketpair()
         # a worker exits when the writer has closed its connection, so no other may hold it open
         others = [worker.connection for worker in (*self.idle, *self.busy.values())]
@@ -144,7 +144,7 @@ class Recorders:
 
         child = start_child(run)
         theirs.close()
-        worker = Recorder(child, ours)
+        worker = RecordingWorker(child, ours)
         self.selector.register(ours, selectors.EVENT_READ, worker)
         return worker
 
@@ -165,7 +165,7 @@ class Recorders:
             writer.sendall(_SIZE.pack(len(message)) + message)
             self.tidy()
 
-    def _end(self, worker: Recorder) -> int:
+    def _end(self, worker: RecordingWorker) -> int:
         """Close the connection to a worker, and return its exit status from waitpid."""
         self.selector.unregister(worker.connection)
         worker.connection.close()

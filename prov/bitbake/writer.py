@@ -39,7 +39,7 @@ from prov.bitbake.messages import (
 from prov.bitbake.publishing import publish
 from prov.bitbake.service import Service, TaskJob
 from prov.bitbake.shared_state import ObjectName, SharedObjects, Unpacked
-from prov.bitbake.workers import Recorder, Recorders
+from prov.bitbake.workers import RecordingWorker, RecordingWorkers
 from prov.errors import ProvError, SysrootError
 from prov.files import try_locked
 from prov.records.keys import TaskKey
@@ -98,13 +98,13 @@ class Writer:
     """A store kept open so that gc does not delete packed objects that have no ref yet."""
     _listening: socket.socket | None = None
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
-    _workers: Recorders = field(init=False)
+    _workers: RecordingWorkers = field(init=False)
     _line: bytes = b""
     """Received part of the server's next line."""
 
     def __post_init__(self) -> None:
         service = self.service
-        self._workers = Recorders(service.serve, service.tidy, self._selector, self._sockets)
+        self._workers = RecordingWorkers(service.serve, service.tidy, self._selector, self._sockets)
 
     def store(self) -> Store:
         return Store.create(self.service.store_path)
@@ -279,7 +279,7 @@ class Writer:
 
     # results
 
-    def _hear_worker(self, worker: Recorder) -> None:
+    def _hear_worker(self, worker: RecordingWorker) -> None:
         """Read the result of a worker; when it is complete, answer the task."""
         number = worker.fileno()
         result_of = self._workers.hear(worker)

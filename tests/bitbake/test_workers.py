@@ -13,19 +13,19 @@ from typing import NamedTuple
 import pytest
 
 from prov.bitbake import workers as module
-from prov.bitbake.workers import Recorder, Recorders
+from prov.bitbake.workers import RecordingWorker, RecordingWorkers
 from prov.errors import ProvError
 
 PATIENCE = 20.0
 
 
 class Pool(NamedTuple):
-    """Recorders, and the selector that reports them."""
+    """RecordingWorkers, and the selector that reports them."""
 
-    workers: Recorders
+    workers: RecordingWorkers
     selector: selectors.DefaultSelector
 
-    def start(self, job: object) -> Recorder:
+    def start(self, job: object) -> RecordingWorker:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             return self.workers.start(job, theirs, f"job {job}")
@@ -77,7 +77,7 @@ def tidy() -> None:
 @pytest.fixture
 def pool() -> Iterator[Pool]:
     with selectors.DefaultSelector() as selector:
-        workers = Recorders(serve, tidy, selector)
+        workers = RecordingWorkers(serve, tidy, selector)
         yield Pool(workers, selector)
         workers.close()
         assert not selector.get_map()  # no worker is left
@@ -199,7 +199,7 @@ def test_workers_exit_with_the_writer() -> None:
         try:
             os.close(reader)
             with selectors.DefaultSelector() as selector:
-                pool = Pool(Recorders(serve, tidy, selector), selector)
+                pool = Pool(RecordingWorkers(serve, tidy, selector), selector)
                 for _ in range(3):
                     pool.start(0.05)
                 pool.results(3)
