@@ -18,7 +18,7 @@ NAVIGATION = {
         *("commands/index", "store", "remotes", "attestation"),
         *("exit-codes", "environment", "files", "json", "api", "glossary"),
     ],
-    "Explanation": ["architecture", "security", "comparison", "adr/index"],
+    "Explanation": ["architecture", "security", "performance", "comparison", "adr/index"],
     "Development": [
         *("contributing", "adding-a-command", "adding-a-remote", "adding-an-observer"),
         *("security-policy", "code-of-conduct", "changelog"),
