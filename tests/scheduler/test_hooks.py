@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from prov.errors import BuildError
 from prov.recipes.graph import Graph
 from prov.records.ids import OutputId, StaticKey, TaskHash
 from prov.records.keys import TaskKey
-from prov.scheduler.hooks import invalidated, plan_table
+from prov.scheduler.hooks import GROUP, invalidated, plan_table
 from prov.scheduler.plan import Action, Choices, Plan, Step
 from tests.schema.check import read_answer
 
@@ -104,3 +106,42 @@ def test_a_hook_sees_every_step(tmp_path: Path) -> None:
         "output": "03" * 20,
         "workdir": "/builds/app:compile",
     }
+
+
+def install(folder: Path, suffix: str = ".dist-info", group: str = GROUP) -> None:
+    """Install a package with a hook that invalidates app:compile."""
+    folder.mkdir(exist_ok=True)
+    (folder / "hooking.py").write_text("def hook(plan): return ['app:compile']\n")
+    package = folder / f"hooking-1{suffix}"
+    package.mkdir(parents=True)
+    (package / "entry_points.txt").write_text(f"[{group}]\nmine = hooking:hook\n")
+    name = "METADATA" if suffix == ".dist-info" else "PKG-INFO"
+    (package / name).write_text("Metadata-Version: 2.1\nName: hooking\nVersion: 1\n")
+
+
+@pytest.mark.parametrize("suffix", [".dist-info", ".egg-info"])
+def test_an_installed_package_is_a_hook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    install(tmp_path, suffix)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert invalidated(PLAN, WORKDIRS, [], dry=False) == {"app:compile"}
+
+
+def test_packages_without_hooks_are_not_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, group="console_scripts")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), str(tmp_path / "missing")])
+    monkeypatch.setitem(sys.modules, "importlib.metadata", None)  # an import would fail
+    assert invalidated(PLAN, WORKDIRS, [], dry=False) == frozenset()
+
+
+def test_an_archive_can_have_hooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path / "content")
+    archive = tmp_path / "packages.zip"
+    with zipfile.ZipFile(archive, "w") as stream:
+        for path in (tmp_path / "content").rglob("*"):
+            stream.write(path, path.relative_to(tmp_path / "content"))
+    monkeypatch.syspath_prepend(archive)
+    assert invalidated(PLAN, WORKDIRS, [], dry=False) == {"app:compile"}
