@@ -121,7 +121,7 @@ def markdown(table: dict[str, Any]) -> str:
         ratio = f"{row['at_most']:g} x" if row["at_most"] else ""
         seconds = f"{row['seconds']:g} s" if row["seconds"] else ""
         wanted = ", ".join(filter(None, (ratio, seconds))) or "–"
-        cells = (name, f"{wall} s", f"{processor} s", peers or "–", wanted)
+        cells = (name, f"{wall} s", f"{processor} s", peers.replace("|", "\\|") or "–", wanted)
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 

@@ -62,7 +62,10 @@ def _first(source: Path, scratch: Path) -> list[Row]:
         Row(
             "tree: capture of Linux, first, and git",
             _capture(source, store, lambda: remove(store)),
-            (added("git add", "core.bigFileThreshold=1"), added("git add, loose objects")),
+            (
+                added("git add into one pack", "core.bigFileThreshold=1"),
+                added("git add, loose objects"),
+            ),
             at_most=0.2,
             rounds=1,
         ),
