@@ -165,6 +165,8 @@ def _rewrite(
     texts, deleted = remote.published_texts()
     workdirs = {task.workdir for task in remaining.tasks if task.workdir}
     deleted |= removed | (workdirs - set(remaining.workdirs))
+    # an earlier collection can have deleted what was published again since
+    deleted -= {task.record for task in remaining.tasks} | set(remaining.workdirs)
     with remote.scratch() as scratch:
         if not remaining.workdirs:
             # all objects are in the scratch and index repositories: do not search the store
