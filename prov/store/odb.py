@@ -132,7 +132,7 @@ class ObjectDatabase:
         return True
 
     def _find(self, oid: Oid) -> tuple[PackFile, int] | None:
-        # objects that are read together are mostly in the same pack
+        # objects read together are mostly in the same pack
         if self._last_pack is not None:
             place = self._last_pack.find(oid)
             if place >= 0:

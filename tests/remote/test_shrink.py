@@ -99,7 +99,7 @@ def test_a_result_published_again_is_kept(folder_cache: Cache, machines: Machine
         assert said.startswith("1 result deleted")
         other = machines(f"other{number}", folder_cache)
         listed = re.search(r"(\d+) results", other.ask("remote", "list", "--refresh"))
-        # one that was deleted and published again is in two publications
+        # a deleted result, once published again, is in two publications
         assert listed is not None and int(listed[1]) - number == 14
         assert one.ask("push", "--all").startswith("team: 1 result published")
     folder_cache.git("fsck", "--strict")
