@@ -62,7 +62,7 @@ class RefStore:
         self._packed: PackedRefs | None = None
 
     def get(self, name: str) -> Oid | None:
-        """Return the id that a ref points to, or None if there is no such ref.
+        """Return the id of a ref, or None if the ref does not exist.
 
         Raises StoreError for a ref that cannot be read.
         """
@@ -219,7 +219,7 @@ class RefStore:
 
 
 def _read_file(path: str) -> bytes | None:
-    """Return the begin of a ref's file, None if there is no file that can be read."""
+    """Return the start of a ref's file, or None if the file cannot be read."""
     try:
         # a store of another user can have a pipe here
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

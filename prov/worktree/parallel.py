@@ -54,7 +54,7 @@ def from_both_ends(
     def piece(number: int) -> Sequence[Item]:
         return work[number * len(work) // pieces : (number + 1) * len(work) // pieces]
 
-    # as many tokens as pieces: the two never meet, whoever fetches which
+    # each piece has one token, so the two processes never fetch the same piece
     def front(tokens: Iterator[int]) -> Iterator[Item]:
         for number, _ in enumerate(tokens):
             yield from piece(number)

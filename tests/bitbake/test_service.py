@@ -1,4 +1,4 @@
-"""Workers keep the store open between requests, and notice when it is no longer the same."""
+"""Workers keep the store open between requests, and detect that it was replaced."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_a_name_below_a_ref_conflicts(
     with pytest.raises(RefConflict, match=new):
         store.refs.update(RefUpdate(new, oids[0]))
     store.refs.update(RefUpdate(present, None))
-    store.refs.update(RefUpdate(new, oids[0]))  # the folder that the old ref left is no obstacle
+    store.refs.update(RefUpdate(new, oids[0]))  # the old ref's empty folder is replaced
     assert store.refs.list("refs/tags/") == {new: oids[0]}
 
 
