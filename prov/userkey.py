@@ -32,9 +32,9 @@ def keyed_digest(
 
     Returns None without a key. Large content is not copied. Start `data` with a word for its
     purpose: a digest made for one purpose must not be valid for another one. The key is `prov/key`
-    in $XDG_STATE_HOME, or in ~/.local/state; the first call creates it. If the home directory is
-    missing, read-only or another user's, there is no key and no error: treat None as "not written
-    by this user".
+    in $XDG_STATE_HOME, or in ~/.local/state; the first call creates it. Returns None
+    if the home directory is missing, read-only or another user's: treat the digest as not written
+    by this user.
     """
     folder = _state_folder(environment)
     key = None if folder is None else _key(folder)
