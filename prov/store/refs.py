@@ -9,6 +9,7 @@ compares each with its expected value, and is synced before `update` returns.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import time
@@ -105,13 +106,20 @@ class RefStore:
 
         Skips invalid files, as git does; `prov fsck` reports them.
         """
-        pending = [prefix[: prefix.rfind("/") + 1]]
+        parent = prefix[: prefix.rfind("/")]
+        if BAD_NAME.search(parent):
+            return
+        pending = [f"{parent}/"]
         while pending:
             folder = pending.pop()
             try:
                 entries = os.scandir(self.git_dir / folder)
             except (FileNotFoundError, NotADirectoryError):
                 continue  # git deletes a folder with its last ref
+            except OSError as error:
+                if error.errno == errno.ENAMETOOLONG:
+                    continue  # no ref can have this name
+                raise
             with entries:
                 for entry in entries:
                     name = folder + entry.name

@@ -220,6 +220,23 @@ def test_an_invalid_name_has_no_ref(store: Store, name: str) -> None:
     assert store.refs.get(name) is None
 
 
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "refs/tags/../../objects/",
+        "refs/tags/a b/",
+        f"refs/tags/{'a/' * 4000}",
+        "refs/tags/" + "a" * 300 + "/",
+    ],
+)
+def test_a_prefix_that_no_ref_can_have_has_no_refs(
+    store: Store, oids: list[Oid], prefix: str
+) -> None:
+    store.refs.update(RefUpdate("refs/tags/a/b/1", oids[0]))
+    (store.path / "objects/x").write_text(f"{oids[0].hex()}\n")
+    assert store.refs.list(prefix) == {}
+
+
 def test_a_damaged_ref_is_an_error_that_names_it(store: Store) -> None:
     (store.path / "refs/heads/builds").write_bytes(b"")
     with pytest.raises(StoreError, match="cannot read refs/heads/builds in"):
