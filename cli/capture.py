@@ -2,30 +2,56 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from prov.store import joining, repository
-from prov.tasks import wrap
+from prov.wrapped import run
 
 from .context import StoreOption, exclude_here, store_path
-from .output import say
+from .output import note, say
 from .progress import shown_progress
 
 AsOption = Annotated[str, typer.Option("--as", metavar="RECIPE:TASK", help="The name of the run.")]
+LabelOption = Annotated[
+    str,
+    typer.Option(
+        "--build",
+        metavar="LABEL",
+        help="Add the run to the build with this label. Default: $PROV_BUILD, or a new build.",
+    ),
+]
+OutputOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--output",
+        metavar="DIR",
+        help="The output, which `prov push` shares: a folder below the recorded one. Repeatable.",
+    ),
+]
+
+
+def named_step(name: str, build: str, outputs: list[str] | None) -> run.Step:
+    """Return how to record a run: from options, the environment and prov.toml."""
+    label = build or os.environ.get("PROV_BUILD", "")
+    return run.Step.parse(name, build=label, outputs=outputs or (), exclude=exclude_here())
 
 
 def command(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory to record.")],
     name: AsOption,
+    build: LabelOption = "",
+    outputs: OutputOption = None,
     store: StoreOption = None,
 ) -> None:
     """Record a directory as it is.
 
     prov commits and tags the directory, and prints the tag. It leaves out version control data
-    (.git, .hg, .svn, .jj) and the paths that `exclude` in prov.toml lists.
+    (.git, .hg, .svn, .jj) and the paths that `exclude` in prov.toml lists. Runs with the same
+    --build form one build.
 
     Example:
 
@@ -33,9 +59,12 @@ def command(
     """
     opened = repository.Store.create(store_path(store))
     with shown_progress():
-        captured = wrap.capture_as(opened, directory, name, exclude_here())
+        captured = run.capture_as(opened, directory, named_step(name, build, outputs))
     say(captured.tag)
+    if captured.problem:
+        note(f"prov: {captured.problem}")
     join_packs(opened)
+    raise typer.Exit(captured.code)
 
 
 def join_packs(store: repository.Store) -> None:

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from prov.store import repository
-from prov.tasks import wrap
+from prov.wrapped import run
 
-from .capture import AsOption, join_packs
-from .context import StoreOption, exclude_here, store_path
+from .capture import AsOption, LabelOption, OutputOption, join_packs, named_step
+from .context import StoreOption, store_path
 from .output import note, pass_on
 from .progress import shown_progress
 
@@ -26,22 +26,27 @@ def command(
             "-C", metavar="DIR", help="Run in DIR and record it. Default: the current folder."
         ),
     ] = Path(),
+    build: LabelOption = "",
+    outputs: OutputOption = None,
     store: StoreOption = None,
 ) -> None:
     """Run a command and record the files it changes.
 
     prov commits and tags the directory before and after the command, and exits with the command's
     exit status. It leaves out version control data (.git, .hg, .svn, .jj) and the paths that
-    `exclude` in prov.toml lists.
+    `exclude` in prov.toml lists. Runs with the same --build form one build.
 
-    Example:
+    Examples:
 
         prov run -C src --as app:compile -- make -j4
+        prov run --build ci-42 --output image --as app:install -- make install DESTDIR=$PWD/image
     """
     opened = repository.Store.create(store_path(store))
-    environment = dict(os.environ)
+    step = named_step(name, build, outputs)
     with shown_progress():
-        run = wrap.run_as(opened, directory, name, argv, environment, pass_on, exclude_here())
-    note(f"prov: {run.tag}")
+        ran = run.run_as(opened, directory, step, argv, dict(os.environ), pass_on)
+    note(f"prov: {ran.tag}")
+    if ran.problem:
+        note(f"prov: {ran.problem}")
     join_packs(opened)
-    raise typer.Exit(run.code)
+    raise typer.Exit(ran.code)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from prov.errors import StoreError
 from prov.history.diff import diff_pairs
-from prov.records.entries import EDGES
+from prov.records.entries import EDGES, FROM
 from prov.records.ids import EdgeId, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.own_entries import ALONE, NAMED, OwnEntries, flatten
@@ -28,6 +28,8 @@ KINDS = (*NAMED.values(), *ALONE.values(), "dependency", "same inputs")
 
 `same inputs`: a task produced a different output although its inputs did not change.
 """
+START = "start"
+"""Kind: the directory in which a command without a recipe started. It has the id of a tree."""
 LONG = 40
 """Default maximum number of diff lines for a change."""
 
@@ -106,11 +108,15 @@ def inputs_of(
 
 def compare(reader: TreeReader, old: Inputs, new: Inputs) -> Compared:
     """Return the differences between two tasks' inputs, in the order of KINDS and by name."""
+    common = sorted(old.edges.keys() & new.edges.keys())
     own = [
         Change(kind, name, old.own.get((kind, name)), new.own.get((kind, name)))
         for kind, name in old.own.keys() | new.own.keys()
         if old.own.get((kind, name)) != new.own.get((kind, name))
     ]
+    moved = [edge for edge in common if not _is_same_edge(old.edges[edge], new.edges[edge])]
+    if any(edge.kind == FROM for edge in moved):
+        own = [change for change in own if change.kind != START]
     own += [
         _edge_change(edge, is_new=edge in new.edges)
         for edge in sorted(old.edges.keys() ^ new.edges.keys())
@@ -119,8 +125,6 @@ def compare(reader: TreeReader, old: Inputs, new: Inputs) -> Compared:
         own = [change for change in own if not _only_edges(reader, change)]
     order = {kind: number for number, kind in enumerate(KINDS)}
     own.sort(key=lambda change: (order.get(change.kind, len(order)), change.name))
-    common = sorted(old.edges.keys() & new.edges.keys())
-    moved = [edge for edge in common if not _is_same_edge(old.edges[edge], new.edges[edge])]
     return Compared(tuple(own), tuple(moved))
 
 
@@ -160,8 +164,8 @@ def difference_text(reader: TreeReader, change: Change, *, most: int = LONG) -> 
 
 
 def _difference(reader: TreeReader, change: Change, most: int) -> Iterator[str]:
-    if change.kind == "host tools":
-        trees = [_toolchain(reader, entry) for entry in (change.old, change.new)]
+    if change.kind in ("host tools", START):
+        trees = [_named_tree(reader, entry) for entry in (change.old, change.new)]
     elif _is_folder(change.old) or _is_folder(change.new):
         trees = [_folder(entry) for entry in (change.old, change.new)]
     else:
@@ -182,8 +186,8 @@ def _folder(entry: Entry | None) -> Oid:
     return entry.oid
 
 
-def _toolchain(reader: TreeReader, entry: Entry | None) -> Oid:
-    """Return the tree of the host tools, an empty one if the store does not have it.
+def _named_tree(reader: TreeReader, entry: Entry | None) -> Oid:
+    """Return the tree of host tools or of a start, an empty one if the store does not have it.
 
     Only its id is known if it was collected or belongs to a different machine.
     """

@@ -10,6 +10,9 @@
     bitbake/RECIPE  in BitBake builds: a line for each task, with its two hashes
 
 Refs, not these lists, keep outputs from being collected.
+
+A build of commands grows with each of its runs. Its commit is replaced, or, if other builds were
+appended meanwhile, a new commit continues it: then the old commit is skipped.
 """
 
 from __future__ import annotations
@@ -24,10 +27,10 @@ from prov.records.entries import EDGES
 from prov.records.ids import CommitId, OutputId, TaskHash, TreeId
 from prov.records.keys import TaskKey
 from prov.records.record import read_edge_id
-from prov.records.refs import BUILDS
+from prov.records.refs import BUILDS, LABELS, PINS, LabelRef
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Commit, Entry, Identity, Oid
 from prov.store.odb import ObjectWriter
-from prov.store.refs import RefUpdate
+from prov.store.refs import RefUpdate, hash_in
 from prov.store.repository import Store
 from prov.text import one_line
 
@@ -35,6 +38,8 @@ NONE = "-"
 """The placeholder for a missing output or run in a line."""
 ATTEMPTS = 100
 """Maximum attempts to append a build while other builds are being appended."""
+_CONTINUES = "Continues: "
+"""The trailer of a build's message that names an earlier state of the same build."""
 LOOK_BACK = 50
 """Maximum number of builds to search for one with a task."""
 
@@ -121,6 +126,8 @@ class BuildList:
     _entries: dict[str, Oid] | None = None
     _before: BuildList | None = None
     _before_read: bool = False
+    _continued: frozenset[CommitId] = frozenset()
+    """Earlier states of this build and of later ones, which are not builds of their own."""
 
     @staticmethod
     def latest(store: Store) -> BuildList | None:
@@ -215,10 +222,21 @@ class BuildList:
     def before(self) -> BuildList | None:
         """Return the previous build, or None."""
         if not self._before_read:
-            parents = self.store.objects.commit(self.commit).parents
-            self._before = BuildList(self.store, CommitId(parents[0])) if parents else None
+            self._before = self._find_before()
             self._before_read = True
         return self._before
+
+    def _find_before(self) -> BuildList | None:
+        """Return the previous build, without earlier states of this build and of later ones."""
+        commit, continued = self.store.objects.commit(self.commit), self._continued
+        while True:
+            continued |= set(_continued_by(commit))
+            if not commit.parents:
+                return None
+            before = CommitId(commit.parents[0])
+            if before not in continued:
+                return BuildList(self.store, before, _continued=continued)
+            commit = self.store.objects.commit(before)
 
     def newest_line(self, key: TaskKey) -> Line | None:
         """Return a task's line in this build, or in the last build before it that had the task."""
@@ -267,11 +285,14 @@ def record_build(
     versions: Mapping[str, str] | None = None,
     reasons: Mapping[TaskKey, str] | None = None,
     more: Mapping[str, Mapping[str, bytes]] | None = None,
+    label: str = "",
+    continued: CommitId | None = None,
 ) -> CommitId:
     """Append a build to the history and return its commit.
 
     Builds that end at the same time are appended one after the other. `more` maps folder -> file ->
-    text, for data of particular builders.
+    text, for data of particular builders. A `label` is set to the build. `continued` is an earlier
+    state of the build, which has the label; raises RefConflict if that is no longer so.
     """
     texts = {
         "build": [f"{name} {value}" for name, value in facts.items()],
@@ -291,7 +312,7 @@ def record_build(
             folders.append(Entry(folder.encode(), MODE_DIRECTORY, below))
         tree = writer.add_tree([*folders, *_files(writer, files)])
         message = f"build of {facts.get('targets', '')}: {facts.get('result', '')}\n"
-        return _append(store, writer, TreeId(tree), author, message)
+        return _append(store, writer, TreeId(tree), author, message, label, continued)
 
 
 def _text_of(rows: Iterable[str]) -> bytes:
@@ -318,20 +339,55 @@ def _task_lists(writer: ObjectWriter, lines: Iterable[Line]) -> list[Entry]:
 
 
 def _append(
-    store: Store, writer: ObjectWriter, tree: TreeId, author: Identity, message: str
+    store: Store,
+    writer: ObjectWriter,
+    tree: TreeId,
+    author: Identity,
+    message: str,
+    label: str,
+    continued: CommitId | None,
 ) -> CommitId:
     """Move the branch to a new commit; retry if a different build moved it first."""
+    name = str(LabelRef(label))
     for _ in range(ATTEMPTS):
         before = store.refs.get(BUILDS)
-        parents = (before,) if before else ()
-        commit = CommitId(writer.add_commit(Commit(tree, parents, author, message)))
+        parents: tuple[Oid, ...] = (before,) if before else ()
+        text = message
+        if continued is not None and before == continued and _is_only(store, continued, name):
+            # the last build: replaced, so that a build of many runs does not have as many commits
+            parents = store.objects.commit(continued).parents
+            text += _trailers(store.objects.commit(continued))
+        elif continued is not None:
+            text += f"\n{_CONTINUES}{continued.hex()}\n"
+        commit = CommitId(writer.add_commit(Commit(tree, parents, author, text)))
         writer.finish()
+        labels = [RefUpdate(name, commit, continued)] if label else []
         try:
-            store.refs.update(RefUpdate(BUILDS, commit, before))
+            store.refs.update(RefUpdate(BUILDS, commit, before), *labels)
         except RefConflict:
+            if label and store.refs.get(name) != continued:
+                raise
             continue
         return commit
     raise StoreError(
         f"cannot append the build: {BUILDS} keeps changing",
         hint="run the command again when fewer builds use this store",
     )
+
+
+def _is_only(store: Store, build: CommitId, label: str) -> bool:
+    """Return whether no other label and no pin refers to a build."""
+    refs = store.refs.list(LABELS) | store.refs.list(PINS)
+    return all(name == label for name, oid in refs.items() if oid == build)
+
+
+def _continued_by(commit: Commit) -> list[CommitId]:
+    """Return the commits of the earlier states of a build that its commit names."""
+    lines = commit.message.split("\n")
+    names = [line.removeprefix(_CONTINUES) for line in lines if line.startswith(_CONTINUES)]
+    return [CommitId(oid) for oid in map(hash_in, names) if oid is not None]
+
+
+def _trailers(commit: Commit) -> str:
+    names = "".join(f"{_CONTINUES}{oid.hex()}\n" for oid in _continued_by(commit))
+    return f"\n{names}" if names else ""

@@ -22,6 +22,8 @@ DEFINITION = b"definition"
 """The data that a rerun of a recipe's task needs and that is not hashed."""
 DATED = b"dated"
 """The attributes, with mtimes, of a BitBake task's output."""
+READS = b"reads"
+"""The list of what the task read (`prov.reads.reads`); part of no hash."""
 SCRIPT = b"script"
 """The script run by BitBake; in an inputs tree, a task's script."""
 SYSROOT_OF = b"sysroot-of"
@@ -34,7 +36,9 @@ FIXED = b"fixed"
 """The paths to which an output is tied that is not relocatable."""
 
 # of an inputs tree
-EDGES = ("after", "from", "needs")
+FROM = "from"
+"""The entry for tasks from whose outputs a task starts."""
+EDGES = ("after", FROM, "needs")
 """The entries for edges to other tasks: folders with a blob for each edge."""
 
 SYSROOT_TARGET, SYSROOT_NATIVE = "sysroot/target", "sysroot/native"

@@ -32,6 +32,12 @@ def is_label(name: str) -> bool:
     return is_ref and _LABEL.fullmatch(name) is not None
 
 
+def check_label(name: str) -> None:
+    """Raise ProvError if a name is invalid as a label."""
+    if not is_label(name):
+        raise ProvError(f"invalid label {name!r}", hint=_HINT)
+
+
 def labelled_build(store: Store, label: str) -> CommitId | None:
     """Return the build with a label, or None."""
     if not _LABEL.fullmatch(label):
@@ -59,8 +65,7 @@ def set_label(store: Store, label: str, build: BuildList) -> CommitId | None:
 
     Raises ProvError for an invalid label.
     """
-    if not is_label(label):
-        raise ProvError(f"invalid label {label!r}", hint=_HINT)
+    check_label(label)
     before = labelled_build(store, label)
     store.refs.update(RefUpdate(str(LabelRef(label)), build.commit, before))
     return before if before != build.commit else None

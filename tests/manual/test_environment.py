@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prov.bitbake import shell
-from prov.tasks import wrap
 from prov.transport import access
+from prov.wrapped import run as wrap
 
 from .shared import DOCS
 

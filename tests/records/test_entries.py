@@ -16,6 +16,7 @@ FORMAT = {
     "ENVIRONMENT": b"environment",
     "FACTS": b"record",
     "DEFINITION": b"definition",
+    "READS": b"reads",
     "DATED": b"dated",
     "SCRIPT": b"script",
     "SYSROOT_OF": b"sysroot-of",

@@ -22,8 +22,8 @@ from prov.statements.attestation import Artifact, Evidence, encode, is_uri, stat
 from prov.statements.record_reader import attested_run, public_address, read_evidence
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, object_id
 from prov.tasks.definition import Definition
-from prov.tasks.wrap import capture_as, run_as
 from prov.worktree.attributes import walk
+from prov.wrapped.run import Step, capture_as, run_as
 from tests.history.tiny import Tiny
 
 CHECKSUM, COMMIT = "ab" * 32, "cd" * 20
@@ -261,8 +261,8 @@ def test_a_run_without_a_recipe_is_rejected(tmp_path: Path) -> None:
     tiny = Tiny(tmp_path / "project")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/file").write_text("text")
-    capture_as(tiny.store, tmp_path / "folder", "a:captured")
-    run_as(tiny.store, tmp_path / "folder", "a:ran", ["true"], {}, lambda _: None)
+    capture_as(tiny.store, tmp_path / "folder", Step.parse("a:captured"))
+    run_as(tiny.store, tmp_path / "folder", Step.parse("a:ran"), ["true"], {}, lambda _: None)
     for name in ("a:captured", "a:ran"):
         with pytest.raises(ProvError, match=f"cannot attest {name}: its inputs are not recorded"):
             attest(tiny, name)

@@ -12,10 +12,11 @@ from prov.records.entries import LOG
 from prov.records.lookup import Records
 from prov.records.refs import TAGS
 from prov.store.repository import Store
-from prov.tasks.wrap import capture_as, run_as
+from prov.wrapped.run import Step, capture_as, run_as
 
 pytestmark = pytest.mark.process
 
+SRC, TEST = Step.parse("app:src"), Step.parse("app:test")
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "SECRET": "x", "CC": "gcc"}
 
 
@@ -35,7 +36,9 @@ def quiet(_chunk: bytes) -> None:
 def run(store: Store, folder: Path, script: str, *exclude: str) -> tuple[str, int]:
     """Run a script in a directory; return its tag and its exit status."""
     command = ["sh", "-c", script]
-    recorded = run_as(store, folder, "app:test", command, ENVIRONMENT, quiet, exclude)
+    recorded = run_as(
+        store, folder, Step.parse("app:test", exclude=exclude), command, ENVIRONMENT, quiet
+    )
     return recorded.tag, recorded.code
 
 
@@ -55,7 +58,7 @@ def changed(store: Store, tag: str) -> set[str]:
 
 
 def test_a_capture_is_tagged(store: Store, folder: Path) -> None:
-    first = capture_as(store, folder, "app:src")
+    first = capture_as(store, folder, SRC)
     assert store.refs.get(TAGS + first.tag) == first.commit
     assert first.tag.startswith("app/src/")
     assert first.tag.endswith("/1")
@@ -65,9 +68,9 @@ def test_a_capture_is_tagged(store: Store, folder: Path) -> None:
 
 
 def test_a_directory_has_one_history(store: Store, folder: Path) -> None:
-    first = capture_as(store, folder, "app:src")
+    first = capture_as(store, folder, SRC)
     (folder / "b").write_text("2\n")
-    second = capture_as(store, folder, "other:name")
+    second = capture_as(store, folder, Step.parse("other:name"))
     assert store.objects.commit(second.commit).parents[0] == first.commit
     assert changed(store, second.tag) == {"b"}
 
@@ -76,20 +79,20 @@ def test_excluded_files_are_not_captured(store: Store, folder: Path) -> None:
     (folder / "a.o").write_text("x")
     (folder / ".git").mkdir()
     (folder / ".git/config").write_text("x")
-    captured = capture_as(store, folder, "app:src", ["*.o"])
+    captured = capture_as(store, folder, Step.parse("app:src", exclude=["*.o"]))
     assert changed(store, captured.tag) == {"a"}
 
 
 def test_a_file_is_not_a_directory(store: Store, folder: Path) -> None:
     with pytest.raises(CaptureError, match="is not a directory"):
-        capture_as(store, folder / "a", "app:src")
+        capture_as(store, folder / "a", SRC)
     with pytest.raises(CaptureError, match="is not a directory"):
-        run_as(store, folder / "nothing", "app:src", ["true"], {}, quiet)
+        run_as(store, folder / "nothing", SRC, ["true"], {}, quiet)
 
 
 def test_a_name_is_a_task_key(store: Store, folder: Path) -> None:
     with pytest.raises(ProvError, match="invalid task name 'src'"):
-        capture_as(store, folder, "src")
+        capture_as(store, folder, Step.parse("src"))
 
 
 def test_changes_by_a_command_are_recorded(store: Store, folder: Path) -> None:
@@ -117,14 +120,14 @@ def test_the_status_of_a_command(store: Store, folder: Path, script: str, code: 
 
 def test_a_missing_command_is_reported(store: Store, folder: Path) -> None:
     with pytest.raises(ProvError, match="cannot run no-such-program: No such file"):
-        run_as(store, folder, "app:test", ["no-such-program"], ENVIRONMENT, quiet)
+        run_as(store, folder, TEST, ["no-such-program"], ENVIRONMENT, quiet)
 
 
 def test_output_is_passed_on_as_bytes(store: Store, folder: Path) -> None:
     chunks: list[bytes] = []
     script = r"import sys; sys.stdout.buffer.write(b'\xff\n'); sys.stderr.write('e\n')"
     command = [sys.executable, "-c", script]
-    run_as(store, folder, "app:test", command, ENVIRONMENT, chunks.append)
+    run_as(store, folder, TEST, command, ENVIRONMENT, chunks.append)
     assert sorted(b"".join(chunks).split()) == [b"e", b"\xff"]
 
 

@@ -1,0 +1,128 @@
+"""The list of what a task read: a text in the task's record, part of no hash.
+
+    opens complete
+    probes not recorded
+                                            an empty line ends the facts
+    KINDS<TAB>PATH<TAB>STATE<TAB>PROGRAM…
+
+The rows are sorted by path. KINDS are letters of KINDS below. PATH is absolute, as the task saw it.
+STATE is the state that the task saw, if it was recorded: `prov.reads.state` defines it. A PROGRAM
+is the path of a program that used the path, if it was recorded. Backslashes and characters that are
+not printable ASCII are escaped as in Python's string literals.
+
+`opens` covers files that were opened, executed or listed, `probes` all other lookups: failed ones,
+uses of `stat`, and symbolic links on the way. Each is `complete`, `not recorded`, or `incomplete: `
+and the reason. Nothing follows from the absence of a path in an incomplete list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from prov.errors import CHECK_STORE, StoreError
+
+KINDS: Final[Mapping[str, str]] = {
+    "o": "opened",
+    "x": "executed",
+    "d": "listed",
+    "s": "stat",
+    "l": "symlink",
+    "m": "missing",
+    "w": "written",
+    "*": "shared",
+}
+"""Letters of uses and their names.
+
+`missing`: looked for and not found. `written`: created or changed by the task itself before it read
+the path. `shared`: the use may be that of a different task that ran at the same time.
+"""
+COMPLETE = "complete"
+NOT_RECORDED = "not recorded"
+INCOMPLETE = "incomplete"
+_FACTS = ("opens", "probes")
+
+
+def incomplete(reason: str) -> str:
+    """Return the completeness of a list from which uses may be missing."""
+    return f"{INCOMPLETE}: {reason}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Read:
+    """The uses of one path."""
+
+    path: str
+    kinds: str
+    """Letters of KINDS, sorted."""
+    state: str = ""
+    programs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What a task read, sorted by path."""
+
+    rows: tuple[Read, ...]
+    opens: str = COMPLETE
+    probes: str = NOT_RECORDED
+
+    @staticmethod
+    def of(rows: Iterable[Read], opens: str = COMPLETE, probes: str = NOT_RECORDED) -> Reads:
+        """Return the list of these rows; rows with the same path become one."""
+        by_path: dict[str, Read] = {}
+        for row in rows:
+            other = by_path.get(row.path)
+            by_path[row.path] = row if other is None else _joined(other, row)
+        return Reads(tuple(by_path[path] for path in sorted(by_path)), opens, probes)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no use of any kind is missing from the list."""
+        return self.opens == COMPLETE and self.probes == COMPLETE
+
+    def encode(self) -> bytes:
+        """Return the list as the text in a record."""
+        facts = "".join(f"{name} {getattr(self, name)}\n" for name in _FACTS)
+        rows = "".join(f"{_line(row)}\n" for row in self.rows)
+        return f"{facts}\n{rows}".encode("ascii")
+
+
+def _joined(one: Read, other: Read) -> Read:
+    kinds = "".join(sorted({*one.kinds, *other.kinds}))
+    programs = tuple(sorted({*one.programs, *other.programs}))
+    return Read(one.path, kinds, one.state or other.state, programs)
+
+
+def _line(row: Read) -> str:
+    return "\t".join((row.kinds, *map(_escaped, (row.path, row.state, *row.programs))))
+
+
+def _escaped(text: str) -> str:
+    return text.encode("unicode_escape").decode("ascii")
+
+
+def _unescaped(text: str) -> str:
+    return text.encode("ascii").decode("unicode_escape")
+
+
+def decode_reads(data: bytes) -> Reads:
+    """Parse the text in a record. Raises StoreError."""
+    try:
+        facts, _, rows = data.decode("ascii").partition("\n\n")
+        values = dict(line.partition(" ")[::2] for line in facts.rstrip("\n").split("\n"))
+        opens, probes = (values[name] for name in _FACTS)
+        return Reads(tuple(map(_read, rows.splitlines())), opens, probes)
+    except (ValueError, KeyError) as error:
+        raise StoreError(
+            f"invalid list of reads in a record: {error}",
+            hint=CHECK_STORE,
+        ) from error
+
+
+def _read(line: str) -> Read:
+    kinds, path, state, *programs = line.split("\t")
+    if not kinds or not kinds.isascii() or not KINDS.keys() >= set(kinds):
+        raise ValueError(f"unknown kinds {kinds[:20]!r}")
+    return Read(_unescaped(path), kinds, _unescaped(state), tuple(map(_unescaped, programs)))

@@ -1,0 +1,1 @@
+"""Builds without recipes: record directories and commands as runs, and runs as builds."""

@@ -1,0 +1,257 @@
+"""Record commands and directories as runs, with the same commits, tags and logs as tasks."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prov.errors import ProvError
+from prov.processes import follow
+from prov.records.entries import FROM
+from prov.records.ids import CommitId, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.keyvalue import encode_lines
+from prov.records.lookup import new_run
+from prov.records.output import Output
+from prov.records.refs import OutputRef, parse_run
+from prov.records.run import Run, Start, author, write_run
+from prov.store.joining import consolidate
+from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry
+from prov.store.odb import ObjectWriter
+from prov.store.refs import RefUpdate
+from prov.store.repository import Store
+from prov.worktree.attributes import EMPTY, nest
+from prov.worktree.snapshot import Snapshot, remember
+from prov.wrapped.builds import Member, add_to_build, check_build, predecessor
+from prov.wrapped.directory import Directory, recording
+
+KEPT_ENVIRONMENT = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "CC",
+    "CXX",
+    "CFLAGS",
+    "CXXFLAGS",
+    "LDFLAGS",
+    "MAKEFLAGS",
+)
+"""The caller's variables to record. This is an allow-list, because others may contain secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How to record a run."""
+
+    key: TaskKey
+    build: str = ""
+    """The label of the build that the run belongs to; empty: a build of its own."""
+    outputs: tuple[str, ...] = ()
+    """The output: folders relative to the directory. If empty, the output is not shared."""
+    exclude: tuple[str, ...] = ()
+    """gitignore patterns of paths to skip."""
+
+    @staticmethod
+    def parse(
+        name: str, *, build: str = "", outputs: Sequence[str] = (), exclude: Sequence[str] = ()
+    ) -> Step:
+        """Return the step with a user's name, label and folders. Raises ProvError."""
+        folders = tuple(_output_path(text) for text in outputs)
+        return Step(TaskKey.parse(name), build, folders, tuple(exclude))
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """A recorded run."""
+
+    tag: str
+    commit: CommitId
+    build: CommitId
+    """The build that lists the run."""
+    code: int = 0
+    """The command's exit status; 1 if only the output is missing."""
+    problem: str = ""
+    """Why the run failed although the command exited with 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A command that has ended."""
+
+    command: str = ""
+    """The command as text; empty for a capture, which runs none."""
+    code: int = 0
+    began: float = 0.0
+    """Seconds since the epoch."""
+    seconds: float = 0.0
+    log: bytes = b""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """More facts for the record."""
+
+
+def _output_path(text: str) -> str:
+    path = os.path.normpath(text)
+    if path.startswith(("/", "..")):
+        raise ProvError(
+            f"--output {text}: outside the recorded directory",
+            hint="name a folder below it, such as image",
+        )
+    return "" if path == "." else path
+
+
+def capture_as(store: Store, path: Path, step: Step) -> RecordedRun:
+    """Commit and tag a directory, except for excluded files and version control data.
+
+    Raises CaptureError.
+    """
+    check_build(store, step.build)
+    with recording(store, path, step.exclude) as directory:
+        recorded = record(directory, step, directory.last(), Ran(began=time.time()))
+    consolidate(store.objects)
+    return recorded
+
+
+def run_as(
+    store: Store,
+    path: Path,
+    step: Step,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    passed: Callable[[bytes], object],
+) -> RecordedRun:
+    """Run a command in a directory; commit and tag its changes and its output.
+
+    The output is also passed to `passed` as it appears. Excluded files and version control data are
+    ignored. Raises ProvError if the command cannot be started.
+    """
+    check_build(store, step.build)
+    with recording(store, path, step.exclude) as directory:
+        start = directory.settle()
+    # The directory is not locked while the command runs: the command may itself call prov.
+    began, clock = time.time(), time.monotonic()
+    code, log = _run(command, path, environment, passed)
+    kept = {name: value for name, value in environment.items() if name in KEPT_ENVIRONMENT}
+    ran = Ran(shlex.join(command), code, began, time.monotonic() - clock, log, kept)
+    with recording(store, path, step.exclude) as directory:
+        recorded = record(directory, step, start, ran)
+    consolidate(store.objects)
+    return recorded
+
+
+def record(directory: Directory, step: Step, start: Start, ran: Ran) -> RecordedRun:
+    """Record a run that has ended, and add it to its build.
+
+    `start` is the state of the directory before the run. Raises CaptureError.
+    """
+    store, writer = directory.store, directory.writer
+    task_hash = _write_inputs(store, writer, step, start, ran)
+    snapshot = directory.capture()
+    output, problem = _output(snapshot, step, writer) if ran.code == 0 else (None, "")
+    code = 1 if problem else ran.code
+    facts = {
+        "result": _result(code, problem),
+        "began": f"{ran.began:.3f}",
+        "seconds": f"{ran.seconds:.3f}",
+        "workdir": str(directory.path.resolve()),
+        **ran.facts,
+    }
+    if step.outputs:
+        facts["outputdir"] = shlex.join(step.outputs)
+    run = Run(step.key, task_hash, start, snapshot.pair, output, ran.log, ran.environment, facts)
+    recorded = write_run(writer, run, author(time.time()))
+    added = writer.total
+    writer.finish()
+    tag = new_run(store, step.key, task_hash, recorded.commit, failed=output is None)
+    updates = [tag, RefUpdate(directory.ref, recorded.commit)]
+    if output is not None and step.outputs:
+        name = str(OutputRef(step.key, task_hash))
+        updates.append(RefUpdate(name, recorded.output_commit))
+    store.refs.update(*updates)
+    remember(snapshot, directory.memory)
+    ref = parse_run(tag.name)
+    assert ref is not None  # `new_run` made its name
+    member = Member(ref, recorded.output, ran.began, ran.seconds, added)
+    build = add_to_build(store, step.build, member)
+    return RecordedRun(ref.tag, recorded.commit, build, code, problem)
+
+
+def _result(code: int, problem: str) -> str:
+    if code == 0:
+        return "ok"
+    return f"failed: {problem or f'exit status {code}'}"
+
+
+def _output(snapshot: Snapshot, step: Step, writer: ObjectWriter) -> tuple[Output | None, str]:
+    """Return the output and "", or None and the problem."""
+    pairs = {}
+    for folder in step.outputs or ("",):
+        path = os.fsencode(folder)
+        pair = snapshot.output(path, writer)
+        if pair is None and folder:
+            return None, f"the output folder {folder} is missing"
+        pairs[path] = pair or EMPTY
+    if b"" in pairs:
+        return Output(pairs[b""]), ""
+    return Output(nest(writer, pairs)), ""
+
+
+def _write_inputs(
+    store: Store, writer: ObjectWriter, step: Step, start: Start, ran: Ran
+) -> TaskHash:
+    """Write the inputs tree of a run.
+
+    If the directory is as a run of the same build left it, an edge leads to that run.
+    """
+    definition = [f"task {step.key}\n", *(f"outputdir {path}\n" for path in step.outputs)]
+    texts = {"task": "".join(definition).encode("utf-8", "surrogateescape")}
+    if ran.command:
+        texts["command"] = f"{ran.command}\n".encode("utf-8", "surrogateescape")
+        texts["environment"] = encode_lines(dict(sorted(ran.environment.items())), "=")
+    texts["start"] = f"{start.pair.tree.hex()}\n".encode()
+    entries = [
+        Entry(name.encode(), MODE_FILE, writer.add("blob", text)) for name, text in texts.items()
+    ]
+    source = predecessor(store, step.build, start.commit)
+    if source is not None and source.key != step.key:
+        oid = writer.add("blob", f"{source.output.hex()}\n".encode())
+        edges = writer.add_tree([Entry(source.key.encode(), MODE_FILE, oid)])
+        entries.append(Entry(FROM.encode(), MODE_DIRECTORY, edges))
+    return TaskHash(writer.add_tree(entries))
+
+
+def _run(
+    command: Sequence[str],
+    directory: Path,
+    environment: Mapping[str, str],
+    passed: Callable[[bytes], object],
+) -> tuple[int, bytes]:
+    """Run a command and pass on its output as it appears; return exit status and output."""
+    log = bytearray()
+    try:
+        process = subprocess.Popen(
+            list(command),
+            cwd=directory,
+            env=dict(environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+    except OSError as error:
+        raise ProvError(
+            f"cannot run {command[0]}: {error.strerror}",
+            hint="check that the program is installed and executable",
+        ) from error
+
+    def keep(chunk: bytes) -> None:
+        log.extend(chunk)
+        passed(chunk)
+
+    with process:
+        status = follow(process, keep)
+    return status if status >= 0 else 128 - status, bytes(log)
