@@ -38,6 +38,8 @@ NONE = "-"
 """The placeholder for a missing output or run in a line."""
 ATTEMPTS = 100
 """Maximum attempts to append a build while other builds are being appended."""
+COMMANDS = "command"
+"""The fact `builder` of a build of commands without recipes."""
 _CONTINUES = "Continues: "
 """The trailer of a build's message that names an earlier state of the same build."""
 LOOK_BACK = 50
@@ -152,6 +154,11 @@ class BuildList:
     def facts(self) -> dict[str, str]:
         """Return the facts about the build as a whole: targets, result, seconds, counts, host."""
         return dict(line.partition(" ")[::2] for line in self._lines_of("build"))
+
+    @property
+    def is_of_commands(self) -> bool:
+        """Whether the build lists runs of commands, not tasks of recipes."""
+        return self.facts().get("builder") == COMMANDS
 
     def happened(self) -> dict[TaskKey, str]:
         """Return task -> outcome, without tasks that were up to date."""

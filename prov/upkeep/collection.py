@@ -1,8 +1,8 @@
 """Collect garbage: read a store's refs and builds, choose by the rules, and delete refs.
 
 The tag of a run is deleted only if that frees its WORKDIR: a later run that stays may have the
-WORKDIR in its history. The runs of `prov run` and `prov capture` share one history per directory,
-so they stay. Each deletion is logged before it happens.
+WORKDIR in its history. The runs of `prov run` and `prov capture` in one directory share one
+history, so they stay with the last one. Each deletion is logged before it happens.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 
 from prov.errors import StoreError
 from prov.files import try_locked
-from prov.records.build_list import BuildList
+from prov.records.build_list import COMMANDS, BuildList
 from prov.records.ids import TaskHash, TreeId
+from prov.records.labels import labels_of, pinned
 from prov.records.outcomes import Outcome
 from prov.records.record import record_of
 from prov.records.refs import (
-    LABELS,
-    PINS,
+    DIRECTORIES,
     REFS,
     TAGS,
     TOOLCHAINS,
@@ -86,6 +86,7 @@ class _CollectionPlanner:
         deletions = choose(self.inventory, kept, rules, names, self.now)
         outputs = kept.outputs | self.inventory.recent(rules.young_from(self.now))
         deletions += self._toolchains(outputs, names.builds)
+        deletions += self._directories(deletions, names.workdirs)
         return sorted(self._that_free(deletions), key=lambda deletion: deletion.ref)
 
     def by_size(self, rules: Rules, size: int, deletions: list[Deletion]) -> list[Deletion]:
@@ -126,6 +127,22 @@ class _CollectionPlanner:
         freeing = [deletion for deletion in deletions if deletion.ref not in staying]
         return list(without_gaps(freeing, staying))
 
+    def _directories(self, deletions: Iterable[Deletion], rule: str) -> list[Deletion]:
+        """Return the deletions of directories' last states whose run is deleted.
+
+        The next capture of such a directory starts a new history.
+        """
+        runs = {deletion.oid for deletion in deletions if deletion.ref.startswith(TAGS)}
+        return [
+            Deletion(name, oid, rule)
+            for name, oid in self.refs.items()
+            if name.startswith(DIRECTORIES) and not runs.isdisjoint(self._last_two(oid))
+        ]
+
+    def _last_two(self, oid: Oid) -> tuple[Oid, ...]:
+        """Return a directory's last state and the one before: changes after a run have a commit."""
+        return oid, *self.store.objects.commit(oid).parents[:1]
+
     def _toolchains(self, outputs: Iterable[OutputRef], rule: str) -> Iterator[Deletion]:
         """Yield the deletions of toolchains that no remaining output was built with."""
         refs = {name: oid for name, oid in self.refs.items() if name.startswith(TOOLCHAINS)}
@@ -144,28 +161,38 @@ class _CollectionPlanner:
 def _kept_by_builds(store: Store, rules: Rules, now: float) -> KeptResults:
     """Return the results that the history of builds keeps."""
     kept = KeptResults()
-    pinned = {*store.refs.list(LABELS).values(), *store.refs.list(PINS).values()}
+    pins, labels = pinned(store), labels_of(store)
     visited: set[tuple[str, Oid, Extent]] = set()
     build, position = BuildList.latest(store), 0
     while build is not None:
         seconds = _seconds(store, build.commit)
-        extent = extent_of(position, seconds, rules, now, pinned=build.commit in pinned)
+        facts = build.facts()
+        # a build of commands has the label by which it grows, which is not a wish to keep it
+        named = {label for label in labels.get(build.commit, ()) if label != facts.get("label")}
+        is_pinned = build.commit in pins or bool(named)
+        extent = extent_of(position, seconds, rules, now, pinned=is_pinned)
         for recipe, oid in build.listed():
             # most builds share most lists with their predecessor
             if (recipe, oid, extent) not in visited:
                 visited.add((recipe, oid, extent))
-                _keep_lines(kept, build, recipe, extent)
+                _keep_lines(kept, build, recipe, extent, facts.get("builder") == COMMANDS)
         if extent.workdirs:
             _keep_failed(kept, build)
-        build, position = build.before(), position + 1
+        is_single = facts.get("label") == ""
+        build = build.before()
+        position += 0 if is_single else 1
     return kept
 
 
-def _keep_lines(kept: KeptResults, build: BuildList, recipe: str, extent: Extent) -> None:
+def _keep_lines(
+    kept: KeptResults, build: BuildList, recipe: str, extent: Extent, of_commands: bool
+) -> None:
     for key, line in build.lines(recipe).items():
-        if extent.outputs or key not in kept.listed:
+        is_last = key not in kept.listed
+        if extent.outputs or is_last:
             kept.outputs.add(OutputRef(key, line.task_hash))
-        if extent.workdirs:
+        # the WORKDIR of a command is its result
+        if extent.workdirs or (is_last and of_commands):
             kept.runs.add(RunRef(key, line.task_hash, line.run))
         kept.listed.add(key)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from prov.errors import ProvError, RefConflict, StoreError
-from prov.records.build_list import ATTEMPTS, BuildList, Line, Span, record_build
+from prov.records.build_list import ATTEMPTS, COMMANDS, BuildList, Line, Span, record_build
 from prov.records.ids import CommitId, OutputId
 from prov.records.keys import TaskKey
 from prov.records.labels import check_label, labelled_build
@@ -17,9 +17,6 @@ from prov.records.refs import RunRef
 from prov.records.run import author
 from prov.store.objects import Oid
 from prov.store.repository import Store
-
-BUILDER = "command"
-"""The fact `builder` of these builds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ def _labelled(store: Store, label: str) -> BuildList | None:
     if commit is None:
         return None
     build = BuildList(store, commit)
-    if build.facts().get("builder") != BUILDER:
+    if not build.is_of_commands:
         raise ProvError(
             f"--build {label}: this build was not recorded by `prov run` or `prov capture`",
             hint="use a different label",
@@ -110,7 +107,8 @@ def _add(store: Store, label: str, member: Member) -> CommitId:
         "result": "failed" if failed else "ok",
         "seconds": f"{max(time.time() - began, 0):.3f}",
         "host": socket.gethostname(),
-        "builder": BUILDER,
+        "builder": COMMANDS,
+        "label": label,
         "added": str(sum(span.added for span in spans.values())),
         "ran": str(len(happened) - failed),
         "failed": str(failed),

@@ -304,7 +304,7 @@ def test_runs_that_a_kept_run_has_in_its_history_keep_their_tags(store: Store) -
         RefUpdate(f"{RunRef(TaskKey(key), TaskHash(task_hash), 1).prefix}/{n}", oid, None)
         for n, oid in enumerate(commits[:3], 1)
     ]
-    store.refs.update(*updates, RefUpdate("refs/prov/workdir/plain/x", commits[3], None))
+    store.refs.update(*updates, RefUpdate("refs/prov/workdir/arch/line/1", commits[3], None))
     other = RefUpdate(f"{RunRef(TaskKey(key), TaskHash(bytes(20)), 1).prefix}/1", commits[3], None)
     store.refs.update(other)
     gone = {each.ref: each for each in plan_gc(store, ALL_OLD, now=FAR) if "line/step" in each.ref}

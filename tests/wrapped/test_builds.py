@@ -9,11 +9,19 @@ import pytest
 
 from prov.errors import ProvError
 from prov.history.why import why
-from prov.records.build_list import BuildList, record_build, walk_builds
+from prov.records.build_list import BuildList, Line, record_build, walk_builds
+from prov.records.ids import TaskHash
 from prov.records.keys import TaskKey
 from prov.records.labels import labelled_build, set_label
-from prov.records.run import author
+from prov.records.lookup import new_run
+from prov.records.output import Output
+from prov.records.refs import TAGS
+from prov.records.run import Run, author, empty_start, write_run
+from prov.store.objects import EMPTY_TREE
 from prov.store.repository import Store
+from prov.upkeep.collection import plan_gc, prune
+from prov.upkeep.rules import Rules
+from prov.worktree.attributes import EMPTY
 from prov.wrapped.run import RecordedRun, Step, capture_as, run_as
 
 pytestmark = pytest.mark.process
@@ -141,3 +149,55 @@ def test_why_names_a_changed_command(store: Store, folder: Path) -> None:
     (cause,) = answer.causes
     assert [change.title for change in cause.changes] == ["command"]
     assert TaskKey("app:compile") == cause.key
+
+
+FAR = 4e9
+"""A time at which everything is old."""
+
+
+def kept(store: Store, rules: Rules) -> set[str]:
+    """Return the tags that a collection keeps."""
+    prune(store, plan_gc(store, rules, now=FAR), now=FAR)
+    return set(store.refs.list(TAGS))
+
+
+def test_a_collection_keeps_the_last_run_of_each_name(store: Store, tmp_path: Path) -> None:
+    ran = []
+    for number in range(5):
+        path = tmp_path / str(number)
+        path.mkdir()
+        ran.append(run(store, path, "app:compile", f"echo {number} >x", f"ci-{number}"))
+        run(store, path, f"app:only{number}", f"echo {number} >y")
+    set_label(store, "release", BuildList(store, ran[0].build))
+    tags = kept(store, Rules(builds=1, workdirs=1, days=0))
+    assert {tag.split("/")[3] for tag in tags} == {"compile", *(f"only{n}" for n in range(5))}
+    # compile 1 to 3 are in the history of the runs called only1 to only3
+    assert TAGS + ran[0].tag in tags
+    assert TAGS + ran[4].tag in tags
+
+
+def test_labels_of_growing_builds_keep_nothing(store: Store, tmp_path: Path) -> None:
+    ran = []
+    for number in range(4):
+        path = tmp_path / str(number)
+        path.mkdir()
+        ran.append(run(store, path, "app:compile", f"echo {number} >x", f"ci-{number}"))
+    set_label(store, "release", BuildList(store, ran[0].build))
+    tags = kept(store, Rules(builds=1, workdirs=1, days=0))
+    assert tags == {TAGS + ran[0].tag, TAGS + ran[3].tag}
+
+
+def test_runs_in_no_labelled_build_take_no_place_of_builds(store: Store, folder: Path) -> None:
+    key = TaskKey("zlib:compile")
+    with store.objects.writer() as writer:
+        made = write_run(
+            writer,
+            Run(key, TaskHash(EMPTY_TREE), empty_start(writer), EMPTY, Output(EMPTY), b"", {}, {}),
+            author(0),
+        )
+    tag = new_run(store, key, TaskHash(EMPTY_TREE), made.commit)
+    store.refs.update(tag)
+    record_build(store, [Line(key, TaskHash(EMPTY_TREE), made.output, 1)], {}, {}, author(0))
+    for number in range(3):
+        capture_as(store, folder, Step.parse(f"app:tree{number}"))
+    assert tag.name in kept(store, Rules(builds=1, workdirs=1, days=0))
