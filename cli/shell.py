@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Annotated
 
 import typer
 
 from prov.bitbake import shell as bitbake
 from prov.history import names
+from prov.replay import command as commands
 from prov.replay import restore
 from prov.replay import scene as scenes
 from prov.store import repository
@@ -21,6 +22,8 @@ from .build import Sandbox
 from .context import BuildOption, StoreOption, open_store
 from .output import note, note_all
 from .scratch import TaskName, is_on_host, named_run, open_scratch
+
+Restored = AbstractContextManager[scenes.Scene]
 
 
 def command(
@@ -49,14 +52,30 @@ def command(
     """
     opened = open_store(store)
     run = named_run(opened, name, build)
-    scene_of = _bitbake_scene if bitbake.is_bitbakes(opened, run.commit) else _scene
-    with scene_of(opened, run, sandbox, before=before) as scene:
+    with _scene_of(opened, run)(opened, run, sandbox, before=before) as scene:
         note_all(scene.notes)
         if not argv:
             moment = "before" if before else "after"
             note(f"prov: {run.tag}, {moment} the task; its script is temp/run.{run.key.task}")
         status = scene.run(argv or scene.shell())
     raise typer.Exit(status)
+
+
+def _scene_of(store: repository.Store, run: names.RunName) -> Callable[..., Restored]:
+    if bitbake.is_bitbakes(store, run.commit):
+        return _bitbake_scene
+    return _command_scene if commands.is_command(store, run.commit) else _scene
+
+
+@contextmanager
+def _command_scene(
+    store: repository.Store, run: names.RunName, sandbox: str, *, before: bool
+) -> Iterator[scenes.Scene]:
+    program, on_host = sandboxes.bubblewrap(sandbox or "auto"), is_on_host(sandbox)
+    with commands.restored(
+        store, run, program, os.environ, before=before, on_host=on_host
+    ) as scene:
+        yield scene
 
 
 @contextmanager

@@ -19,11 +19,12 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from prov.bitbake.capture import HASH_FACT, WORKDIR_FACT
+from prov.bitbake.capture import HASH_FACT
 from prov.errors import FORGET_RUN, StoreError
 from prov.records.entries import LOG, SCRIPT
 from prov.records.keys import TaskKey
 from prov.records.lookup import Records
+from prov.replay.mounted import check_sandbox, mounts, recorded_path
 from prov.replay.scene import Scene
 from prov.replay.scratch import scratch_folder
 from prov.store.objects import Oid
@@ -38,8 +39,6 @@ _EXPORT = re.compile(r'^export ([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"$', re.MULTILIN
 _TASK = re.compile(r"do_[\w.+-]+", re.ASCII)
 _OURS = (b"temp", *map(os.fsencode, SYSROOTS))
 """Names at the top of a WORKDIR created here. Records do not contain them."""
-_HIDDEN = (Path("/tmp"), Path("/run"))
-"""Folders that are empty in the sandbox: they hold sockets and files of other processes."""
 _CHANGED_INTO = re.compile(r"^cd (.+)$", re.MULTILINE)
 
 
@@ -66,21 +65,12 @@ def put_back(
     """
     records = Records(store)
     facts = records.facts(commit)
-    at, task = facts.get(WORKDIR_FACT, ""), TaskKey(facts.get("task", "")).task
-    if not at.startswith("/") or ".." in at.split("/") or "\0" in at:
-        raise StoreError(
-            f"invalid record: WORKDIR {at[:200]!r} is not a normalized absolute path",
-            hint=FORGET_RUN,
-        )
+    at, task = recorded_path(facts), TaskKey(facts.get("task", "")).task
     if not _TASK.fullmatch(task):
         raise StoreError(
             f"invalid record: {task[:200]!r} is not the name of a BitBake task", hint=FORGET_RUN
         )
-    if mounter is None and not on_host:
-        raise StoreError(
-            f"cannot run {task} in a sandbox: bubblewrap is missing or does not work",
-            hint="install bubblewrap; or, if you trust the store, add `--sandbox none`",
-        )
+    check_sandbox(task, mounter, on_host=on_host)
     with scratch_folder(store) as folder:
         workdir = folder / "workdir"
         with store.objects.writer(memory=True) as writer:
@@ -104,47 +94,6 @@ def put_back(
         yield _scene(workdir, at, script, mounter, user)
 
 
-def _mounts(folder: Path, at: str, through: Sequence[str]) -> list[str]:
-    """Return bubblewrap options that mount the machine read-only, and `folder` at the path `at`.
-
-    If the path does not exist, its nearest existing parent is replaced by an empty folder, into
-    which the parent's entries are mounted. `through` lists names in the folder that show the
-    content on disk at that path instead, read-only.
-    """
-    target = Path(os.path.realpath(at))
-    above = target
-    while not above.is_dir():
-        above = above.parent
-    options = ["--unshare-net", "--unshare-pid", "--unshare-ipc", "--die-with-parent"]
-    options += ["--cap-drop", "ALL"]  # root could mount anything writable again
-    options += _read_only(Path("/"), is_new=above == Path("/"))
-    options += ["--dev", "/dev", "--proc", "/proc"]
-    for hidden in _HIDDEN:
-        options += ["--tmpfs", str(hidden)]
-        if above != hidden and above.is_relative_to(hidden):
-            first = hidden / above.relative_to(hidden).parts[0]
-            options += ["--ro-bind", str(first), str(first)]
-    if above not in (target, Path("/"), *_HIDDEN):
-        options += _read_only(above, is_new=True)
-    options += ["--bind", str(folder), str(target)]
-    for name in through:
-        options += ["--ro-bind", f"{at}/{name}", f"{target}/{name}"]
-    return options
-
-
-def _read_only(folder: Path, *, is_new: bool) -> list[str]:
-    """Return options that mount a folder read-only.
-
-    With `is_new`, mount points can be added to it that do not exist on disk.
-    """
-    if not is_new:
-        return ["--ro-bind", str(folder), str(folder)]
-    options = ["--tmpfs", str(folder)]
-    for entry in sorted(folder.iterdir()):
-        options += ["--ro-bind-try", str(entry), str(entry)]
-    return options
-
-
 def _scene(
     workdir: Path, at: str, script: str, mounter: str | None, user: Mapping[str, str]
 ) -> Scene:
@@ -162,7 +111,7 @@ def _scene(
         notes.append(
             "the sysroots do not exist: run do_prepare_recipe_sysroot of the recipe to create them"
         )
-    mount = [mounter, *_mounts(workdir, at, through), "--chdir", directory]
+    mount = [mounter, *mounts(workdir, at, through), "--chdir", directory]
     return Scene(workdir, environment, lambda command: [*mount, *command], _shell, notes)
 
 

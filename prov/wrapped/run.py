@@ -136,7 +136,7 @@ def run_as(
         start = directory.settle()
     # The directory is not locked while the command runs: the command may itself call prov.
     began, clock = time.time(), time.monotonic()
-    code, log = _run(command, path, environment, passed)
+    code, log = run_command(command, path, environment, passed)
     kept = {name: value for name, value in environment.items() if name in KEPT_ENVIRONMENT}
     ran = Ran(shlex.join(command), code, began, time.monotonic() - clock, log, kept)
     with recording(store, path, step.exclude) as directory:
@@ -153,7 +153,7 @@ def record(directory: Directory, step: Step, start: Start, ran: Ran) -> Recorded
     store, writer = directory.store, directory.writer
     task_hash = _write_inputs(store, writer, step, start, ran)
     snapshot = directory.capture()
-    output, problem = _output(snapshot, step, writer) if ran.code == 0 else (None, "")
+    output, problem = output_of(snapshot, step.outputs, writer) if ran.code == 0 else (None, "")
     code = 1 if problem else ran.code
     facts = {
         "result": _result(code, problem),
@@ -188,10 +188,15 @@ def _result(code: int, problem: str) -> str:
     return f"failed: {problem or f'exit status {code}'}"
 
 
-def _output(snapshot: Snapshot, step: Step, writer: ObjectWriter) -> tuple[Output | None, str]:
-    """Return the output and "", or None and the problem."""
+def output_of(
+    snapshot: Snapshot, folders: Sequence[str], writer: ObjectWriter
+) -> tuple[Output | None, str]:
+    """Return a run's output and "", or None and the problem.
+
+    Without `folders`, the output is the whole directory.
+    """
     pairs = {}
-    for folder in step.outputs or ("",):
+    for folder in folders or ("",):
         path = os.fsencode(folder)
         pair = snapshot.output(path, writer)
         if pair is None and folder:
@@ -226,7 +231,7 @@ def _write_inputs(
     return TaskHash(writer.add_tree(entries))
 
 
-def _run(
+def run_command(
     command: Sequence[str],
     directory: Path,
     environment: Mapping[str, str],
