@@ -291,18 +291,28 @@ class Workdir:
         replace_file(self._running, f"{self.node.key}\n".encode(), durable=False)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         drop_default_acl(self.path.parent)
-        if drop_default_acl(self.path):  # existing files have inherited it
-            remove_tree(self.path)
-            now = EMPTY
+        kept: list[bytes] = []
         try:
-            checkout(self.writer, self.path, wanted, now=now)
+            if drop_default_acl(self.path):  # existing files have inherited it
+                checkout(self.writer, self.path, EMPTY, now=now, kept=kept)
+                now = EMPTY
+            checkout(self.writer, self.path, wanted, now=now, kept=kept)
         except CheckoutError as error:
             cause = error.__cause__
             if not isinstance(cause, OSError) or cause.errno in PASSING or not self.path.exists():
                 raise
             self._set_aside("", str(cause))  # something in it cannot be removed
             checkout(self.writer, self.path, wanted)
+        for path in kept:
+            self._set_aside_excluded(os.fsdecode(path))
         clear_links(self.path)
+
+    def _set_aside_excluded(self, name: str) -> None:
+        """Move away the rest of a folder that the task does not start with: excluded files."""
+        parent = (self.path / name).parent
+        state = parent.stat()
+        self._set_aside(name, "it contains excluded files")
+        os.utime(parent, ns=(state.st_atime_ns, state.st_mtime_ns))
 
     def put_over(self, job: Job, now: Pair) -> None:
         """Place a task's `from` outputs over the contents of the WORKDIR, for incremental builds.

@@ -11,6 +11,7 @@ come last, so the libraries that a program needs exist before the program does.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections import deque
@@ -124,6 +125,7 @@ class _Work(NamedTuple):
     changed: list[bytes]
     created: list[bytes]
     removed: list[bytes]
+    kept: list[bytes]
 
 
 @dataclass(slots=True)
@@ -149,6 +151,8 @@ class _Checkout:
     """Created folders."""
     removed: list[bytes] = field(default_factory=list)
     """Folders removed with their content."""
+    kept: list[bytes] = field(default_factory=list)
+    """Folders to remove that still contain entries without a record."""
 
     # the order of the work
 
@@ -187,6 +191,7 @@ class _Checkout:
             self.changed += part.changed
             self.created += part.created
             self.removed += part.removed
+            self.kept += part.kept
 
     def share(self, notes_before: int, folders: Iterator[_Folder], *, programs: bool) -> _Work:
         """Check out one process's share of the folders; return its result.
@@ -211,6 +216,7 @@ class _Checkout:
             part.changed,
             part.created,
             part.removed,
+            part.kept,
         )
 
     # one folder
@@ -263,6 +269,7 @@ class _Checkout:
         self.placed += len(files)
         for name, node in files:
             if node.link and not self.placer.shares:
+                _check_free(name, fd)
                 self.torn.add(node.link)  # mend_links places it
             elif node.mode & FILE_TYPE == stat.S_IFREG:
                 self.placer.place(node, prefix + name, fd)
@@ -294,15 +301,57 @@ class _Checkout:
         return is_new
 
     def remove(self, fd: int, prefix: bytes, name: bytes, node: FileNode) -> None:
+        path = prefix + name
+        inside: list[tuple[bytes, FileNode]] = []
         if not self.placer.shares:
-            inside = walk(self.objects, node.pair) if node.is_directory else []
+            inside = walk(self.objects, node.pair, path=path + b"/") if node.is_directory else []
             nodes = [node, *(below for _, below in inside)]
             self.torn.update(member.link for member in nodes if member.link)
         if not node.is_directory:
             os.unlink(name, dir_fd=fd)
-            return
-        self.removed.append(prefix + name)
-        remove_entry(name, fd)
+        elif self.placer.shares:  # prov owns a sysroot and all files in it
+            remove_entry(name, fd)
+            self.removed.append(path)
+        elif self.clear(fd, path, node.pair, inside):
+            self.removed.append(path)
+        else:
+            self.kept.append(path)
+
+    def clear(
+        self, fd: int, path: bytes, pair: Pair, inside: Sequence[tuple[bytes, FileNode]]
+    ) -> bool:
+        """Delete the recorded entries of a folder, and each folder that is then empty.
+
+        `fd` is the folder's parent, and `inside` all entries. Returns whether the folder itself was
+        deleted. It stays if it contains other entries: excluded paths.
+        """
+        top = path.count(b"/")
+        for below, node in reversed(inside):  # deepest first, to limit the number of open folders
+            if node.is_directory and (below.count(b"/") - top) % MOST_OPEN == 0:
+                parent, _, name = below.rpartition(b"/")
+                with self.opened(parent) as folder:
+                    _open_to_owner(folder)
+                    self.clear_folder(folder, name, node.pair)
+        return self.clear_folder(fd, path.rpartition(b"/")[2], pair)
+
+    def clear_folder(self, fd: int, name: bytes, pair: Pair, level: int = 0) -> bool:
+        """Clear a folder down to the level from which `clear` has cleared the folders."""
+        if level < MOST_OPEN:
+            try:
+                inside = open_folder(name, fd)
+            except FileNotFoundError:
+                return True
+            try:
+                _open_to_owner(inside)
+                for entry, node in read_listing(self.objects, pair).items():
+                    if node.is_directory and entry != b".":
+                        self.clear_folder(inside, entry, node.pair, level + 1)
+                    elif entry != b".":
+                        with contextlib.suppress(FileNotFoundError):
+                            os.unlink(entry, dir_fd=inside)
+            finally:
+                os.close(inside)
+        return _removed(name, fd)
 
     def date(self, fd: int, name: bytes, node: FileNode) -> None:
         mtime = EPOCH_NS if node.mtime is None else node.mtime
@@ -390,6 +439,26 @@ def _open_to_owner(fd: int) -> bool:
     return True
 
 
+def _check_free(name: bytes, fd: int) -> None:
+    """Raise FileExistsError if a folder has an entry of this name."""
+    with contextlib.suppress(FileNotFoundError):
+        os.stat(name, dir_fd=fd, follow_symlinks=False)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+
+
+def _removed(name: bytes, fd: int) -> bool:
+    """Delete an empty folder; return False for a folder with content."""
+    try:
+        os.rmdir(name, dir_fd=fd)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
+
+
 def _finish(fd: int, own: FileNode) -> None:
     """Set a folder's own attributes, after the last write into it."""
     set_owner(own, fd)
@@ -415,14 +484,18 @@ def checkout(
     placer: Placer | None = None,
     folders: set[bytes] | None = None,
     changed: set[bytes] | None = None,
+    kept: list[bytes] | None = None,
 ) -> int:
     """Change a directory from `now` to `target`; return the number of placed files and links.
 
     The cost is proportional to the difference. `folders`, the paths of all folders in the
     directory, is updated; the paths of those with changed entries or attributes are added to
-    `changed`. Entries that are not in `now` (excluded paths) stay unchanged. If the
-    process is killed, the directory is in a mixed state: capture it and call this again. Raises
-    CheckoutError.
+    `changed`. If the process is killed, the directory is in a mixed state: capture it and call this
+    again.
+
+    Entries that are not in `now` (excluded paths) stay unchanged, except if the placer shares
+    files. A folder to delete that contains such entries stays too, and its path is added to `kept`.
+    Raises CheckoutError, also if such an entry is in the place of an entry of `target`.
     """
     work = _Checkout(
         objects, placer or PrivatePlacer(objects), directory, fresh=not directory.exists()
@@ -435,6 +508,8 @@ def checkout(
         raise _cannot_write(directory, error) from error
     if changed is not None:
         changed.update(work.changed)
+    if kept is not None:
+        kept += work.kept
     if folders is not None:
         tops = tuple(path + b"/" for path in work.removed)
         if tops:
@@ -472,6 +547,11 @@ def checkout_new(
 
 
 def _cannot_write(directory: Path, error: Exception) -> CheckoutError:
+    if isinstance(error, FileExistsError):
+        return CheckoutError(
+            f"cannot write {directory}: {error}; the existing file or folder is not recorded",
+            hint="move it away, then run the command again",
+        )
     return CheckoutError(
         f"cannot write {directory}: {error}",
         hint="free disk space or fix permissions, then run the command again",

@@ -149,6 +149,31 @@ def test_a_file_in_the_way_is_moved_away(workdir: Workdir) -> None:
     assert aside.read_text() == "in the way"
 
 
+def test_excluded_files_in_a_deleted_folder_are_moved_away(workdir: Workdir) -> None:
+    workdir.rules = "exclude .git\n"
+    fill(workdir, {"lib/b.c": "1"})
+    target = workdir.capture().pair
+    fill(workdir, {"lib/src/a.c": "1", "lib/src/.git/HEAD": "ref"})
+    workdir.put_in_place(target, now=workdir.settle().pair)
+    assert files_in(workdir) == {"lib/b.c": "1"}
+    assert workdir.capture().pair == target
+    (aside,) = (workdir.workspace.work.parent / "aside").rglob("*-src")
+    assert [path.name for path in aside.iterdir()] == [".git"]
+    assert (aside / ".git" / "HEAD").read_text() == "ref"
+    assert f"{workdir.path}/lib/src was moved to {aside}" in workdir.notes[-1]
+
+
+def test_excluded_files_in_the_way_are_moved_away(workdir: Workdir) -> None:
+    fill(workdir, {".git/HEAD": "of the task"})
+    target = workdir.capture().pair
+    workdir.rules = "exclude .git\n"
+    fill(workdir, {"a.c": "1", ".git/HEAD": "own"})
+    workdir.put_in_place(target, now=workdir.settle().pair)
+    assert files_in(workdir) == {".git/HEAD": "of the task"}
+    (head,) = (workdir.workspace.work.parent / "aside").rglob("HEAD")
+    assert head.read_text() == "own"
+
+
 # starts
 
 
