@@ -17,6 +17,7 @@ from prov.replay import scene as scenes
 from prov.store import repository
 from prov.tasks import recorded
 from prov.tasks import sandbox as sandboxes
+from prov.wrapped.recorded import is_command
 
 from .build import Sandbox
 from .context import BuildOption, StoreOption, open_store
@@ -64,7 +65,7 @@ def command(
 def _scene_of(store: repository.Store, run: names.RunName) -> Callable[..., Restored]:
     if bitbake.is_bitbakes(store, run.commit):
         return _bitbake_scene
-    return _command_scene if commands.is_command(store, run.commit) else _scene
+    return _command_scene if is_command(store, run.commit) else _scene
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from prov.errors import ProvError, StoreError
+from prov.errors import ProvError
 from prov.history.diff import diff_pairs
 from prov.history.names import RunName
 from prov.records.lookup import Records
@@ -22,34 +22,15 @@ from prov.replay.mounted import check_sandbox, mounts, recorded_path
 from prov.replay.reproduce import Rerun
 from prov.replay.scene import Scene
 from prov.replay.scratch import scratch_folder
-from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.worktree.checkout import checkout
 from prov.worktree.exclude import VERSION_CONTROL, Exclude
 from prov.worktree.snapshot import capture
+from prov.wrapped.recorded import recorded_command
 from prov.wrapped.run import output_of, run_command
 
 PASSED = ("TERM", "HOME", "USER", "PATH")
 """User variables passed to a command, unless the record has them."""
-
-
-def is_command(store: Store, commit: Oid) -> bool:
-    """Return whether a run is of `prov run` or `prov capture`."""
-    record = read_run_record(store.objects, commit)
-    if record.task_hash is None or record.is_recipes:
-        return False
-    return any(entry.name == b"start" for entry in store.objects.tree(record.task_hash))
-
-
-def recorded_command(store: Store, commit: Oid) -> list[str]:
-    """Return the words of a run's command; empty for a capture. Raises StoreError."""
-    task_hash = read_run_record(store.objects, commit).task_hash
-    entry = store.objects.entry(task_hash, "command") if task_hash else None
-    text = store.objects.blob(entry.oid).decode("utf-8", "surrogateescape") if entry else ""
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise StoreError(f"invalid record: command {text[:200]!r}: {error}") from error
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ from prov.tasks.definition import Definition
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:prov:task:v1"
+COMMAND_TYPE = "urn:prov:command:v1"
+"""The build type of a command of `prov run`, and of `prov capture`, which runs none."""
 BUILDER = "urn:prov:builder:"
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
 
@@ -53,7 +56,8 @@ class Evidence:
 
     run: RunName
     facts: Mapping[str, str]
-    definition: Definition
+    definition: Definition | None
+    """None for a command without a recipe."""
     variables: Mapping[str, str]
     """Unexpanded, as hashed."""
     environment: tuple[str, ...]
@@ -64,6 +68,8 @@ class Evidence:
     subjects: tuple[Artifact, ...]
     dependencies: tuple[Artifact, ...]
     byproducts: tuple[Artifact, ...]
+    command: str = ""
+    """The command of `prov run`, as shell words; empty for a recipe's task and for a capture."""
 
 
 def statement(evidence: Evidence, *, builder: str = "") -> dict[str, Any]:
@@ -84,7 +90,7 @@ def statement(evidence: Evidence, *, builder: str = "") -> dict[str, Any]:
 
 def _build_definition(evidence: Evidence) -> dict[str, Any]:
     return {
-        "buildType": BUILD_TYPE,
+        "buildType": BUILD_TYPE if evidence.definition else COMMAND_TYPE,
         "externalParameters": _external(evidence),
         "internalParameters": _internal(evidence),
         "resolvedDependencies": [artifact.table() for artifact in evidence.dependencies],
@@ -93,14 +99,20 @@ def _build_definition(evidence: Evidence) -> dict[str, Any]:
 
 def _external(evidence: Evidence) -> dict[str, Any]:
     """Return the parameters set by the project and the caller of prov."""
-    return {
+    names = {
         "target": evidence.run.key,
         "recipe": evidence.run.key.recipe,
         "task": evidence.run.key.task,
+        "environment": list(evidence.environment),
+    }
+    if evidence.definition is None:
+        outputs = shlex.split(evidence.facts.get("outputdir", ""))
+        return {**names, "command": evidence.command, "outputs": outputs}
+    return {
+        **names,
         "version": evidence.definition.version,
         "architecture": evidence.definition.arch_name,
         "variables": dict(evidence.variables),
-        "environment": list(evidence.environment),
         "excluded": sorted(evidence.definition.excluded.keys() - {"SOURCES"}),
     }
 
@@ -108,9 +120,11 @@ def _external(evidence: Evidence) -> dict[str, Any]:
 def _internal(evidence: Evidence) -> dict[str, Any]:
     """Return the parameters of the task's execution."""
     run, facts = evidence.run, evidence.facts
+    ids = {"taskHash": run.task_hash.hex(), "tag": run.tag}
+    if evidence.definition is None:
+        return {**ids, "sandbox": "none", "network": True}
     return {
-        "taskHash": run.task_hash.hex(),
-        "tag": run.tag,
+        **ids,
         "sandbox": facts.get("sandbox", "unknown"),
         "network": bool(evidence.definition.task["network"]),
         "workdir": facts.get("seen-workdir", ""),

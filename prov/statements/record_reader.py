@@ -32,11 +32,17 @@ from prov.store.repository import Store
 from prov.tasks.definition import Definition, read_definition
 from prov.text import nearest
 from prov.worktree.attributes import walk
+from prov.wrapped.recorded import is_command
 
 _PINNED = re.compile(r"(?:sha256 (?P<sha256>[0-9a-f]{64})|git (?P<gitCommit>[0-9a-f]{40}))\n")
 _OID = re.compile(r"[0-9a-f]{40}\n")
 _PUBLIC_SCHEMES = ("https", "http", "git", "ssh", "ftp")
-_IDS = {**dict.fromkeys(EDGES, "gitTree"), "host-toolchain": "gitTree", "incremental": "gitCommit"}
+_IDS = {
+    **dict.fromkeys(EDGES, "gitTree"),
+    "host-toolchain": "gitTree",
+    "start": "gitTree",
+    "incremental": "gitCommit",
+}
 """Inputs that contain an id as text -> the kind of the id."""
 
 
@@ -92,15 +98,17 @@ def _target(build: BuildList, recipe: str, *, further: bool) -> str:
 def read_evidence(store: Store, run: RunName) -> Evidence:
     """Return the evidence in a run's record.
 
-    Raises ProvError for a failed run or one without a recipe, StoreError for an inconsistent
+    Raises ProvError for a failed run and for a task of BitBake, StoreError for an inconsistent
     record.
     """
     objects = store.objects
     record = read_run_record(objects, run.commit)
     entries = {entry.name.decode("utf-8", "replace"): entry for entry in objects.tree(record.tree)}
     facts = record.facts(objects)
-    _check(run, entries, facts)
-    definition = read_definition(record.definition(objects), run.key)
+    _check(run, entries, facts, store)
+    definition = None
+    if record.is_recipes:
+        definition = read_definition(record.definition(objects), run.key)
     reader = _RecordReader(store, run, definition)
     return Evidence(
         run=run,
@@ -111,10 +119,13 @@ def read_evidence(store: Store, run: RunName) -> Evidence:
         subjects=tuple(reader.subjects(OutputId(entries["output"].oid))),
         dependencies=tuple(reader.dependencies()),
         byproducts=(reader.blob("log", entries["log"].oid),) if "log" in entries else (),
+        command=reader.command(),
     )
 
 
-def _check(run: RunName, entries: Mapping[str, Entry], facts: Mapping[str, str]) -> None:
+def _check(
+    run: RunName, entries: Mapping[str, Entry], facts: Mapping[str, str], store: Store
+) -> None:
     if run.failed or "output" not in entries or facts.get("result") != "ok":
         raise ProvError(
             f"cannot attest {run.key}: the run failed",
@@ -125,7 +136,7 @@ def _check(run: RunName, entries: Mapping[str, Entry], facts: Mapping[str, str])
             f"cannot attest {run.key}: its output is empty",
             hint="attest a task with an `outputdir`, such as the install task",
         )
-    if "definition" not in entries:
+    if "definition" not in entries and not is_command(store, run.commit):
         raise ProvError(
             f"cannot attest {run.key}: its inputs are not recorded",
             hint="attest a run of `prov build`",
@@ -142,7 +153,7 @@ def _check(run: RunName, entries: Mapping[str, Entry], facts: Mapping[str, str])
 class _RecordReader:
     store: Store
     run: RunName
-    definition: Definition
+    definition: Definition | None
     _sha256: dict[Oid, str] = field(default_factory=dict)
 
     def inputs(self) -> Iterator[tuple[str, Entry]]:
@@ -168,6 +179,11 @@ class _RecordReader:
         texts = [self.store.objects.blob(entry.oid) for entry in entries]
         return tuple(sorted(name for text in texts for name in decode_lines(text, "=")))
 
+    def command(self) -> str:
+        """Return the command of a run without a recipe, or an empty text."""
+        texts = (self.text(entry) for name, entry in self.inputs() if name == "command")
+        return next(texts, "").strip()
+
     def subjects(self, output: OutputId) -> Iterator[Artifact]:
         """Yield the output as a tree, which other tasks use, and each regular file in it."""
         yield Artifact(self.run.key, {"gitTree": output.hex()})
@@ -183,7 +199,7 @@ class _RecordReader:
         taken_over = False
         for name, entry in self.inputs():
             kind = name.partition("/")[0]
-            if kind not in ("variables", "environment"):
+            if kind not in ("variables", "environment", "command"):
                 yield self.dependency(name, entry)
             taken_over = taken_over or kind in ("after", "incremental")
         if taken_over:
@@ -198,16 +214,16 @@ class _RecordReader:
             return Artifact(name, {_IDS[kind]: self.oid(name, entry)})
         if entry.mode == MODE_DIRECTORY:
             return Artifact(name, {"gitTree": entry.oid.hex()})
-        local = any(
-            file.name == below and file.node.oid == entry.oid for file in self.definition.sources
-        )
+        sources = self.definition.sources if self.definition else ()
+        local = any(file.name == below and file.node.oid == entry.oid for file in sources)
         if kind == "sources" and not below.startswith("%") and not local:
             return self.pinned(name, entry, self.address(below))
         return self.blob(name, entry.oid)
 
     def address(self, source: str) -> str:
         """Return the public address of a source, an empty text if unknown. It is not hashed."""
-        rows = json.loads(self.definition.excluded.get("SOURCES", "[]"))
+        excluded = self.definition.excluded if self.definition else {}
+        rows = json.loads(excluded.get("SOURCES", "[]"))
         return next(
             (
                 public_address(str(row.get("git") or row.get("url")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -160,6 +161,7 @@ def record(directory: Directory, step: Step, start: Start, ran: Ran) -> Recorded
         "began": f"{ran.began:.3f}",
         "seconds": f"{ran.seconds:.3f}",
         "workdir": str(directory.path.resolve()),
+        "host": socket.gethostname(),
         **ran.facts,
     }
     if step.outputs:

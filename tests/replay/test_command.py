@@ -10,10 +10,11 @@ import pytest
 from prov.errors import ProvError, StoreError
 from prov.history.names import RunName, find_run
 from prov.records.lookup import Records
-from prov.replay.command import is_command, recorded_command, rerun_command, restored
+from prov.replay.command import rerun_command, restored
 from prov.replay.reproduce import Rerun
 from prov.store.repository import Store
 from prov.tasks.sandbox import bubblewrap
+from prov.wrapped.recorded import is_command, recorded_command
 from prov.wrapped.run import Step, capture_as, run_as
 
 pytestmark = pytest.mark.process

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -257,15 +258,35 @@ def test_a_failed_run_is_rejected_with_a_hint_for_an_earlier_one(tmp_path: Path)
     assert encode(attest(tiny, "app:make", "latest~1")) == good
 
 
-def test_a_run_without_a_recipe_is_rejected(tmp_path: Path) -> None:
+def test_a_command_without_a_recipe(tmp_path: Path) -> None:
     tiny = Tiny(tmp_path / "project")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder/file").write_text("text")
-    capture_as(tiny.store, tmp_path / "folder", Step.parse("a:captured"))
-    run_as(tiny.store, tmp_path / "folder", Step.parse("a:ran"), ["true"], {}, lambda _: None)
-    for name in ("a:captured", "a:ran"):
-        with pytest.raises(ProvError, match=f"cannot attest {name}: its inputs are not recorded"):
-            attest(tiny, name)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "file").write_text("text")
+    captured = capture_as(tiny.store, folder, Step.parse("a:captured"))
+    step = Step.parse("a:ran", build="one", outputs=["out"])
+    command = ["sh", "-c", "mkdir out; cp file out"]
+    environment = {"CFLAGS": "-O2", "SECRET": "x"}
+    run_as(tiny.store, folder, step, command, environment, lambda _: None)
+    predicate = attest(tiny, "a:ran")["predicate"]
+    definition = predicate["buildDefinition"]
+    assert definition["buildType"] == "urn:prov:command:v1"
+    assert definition["externalParameters"] == {
+        "target": "a:ran",
+        "recipe": "a",
+        "task": "ran",
+        "environment": ["CFLAGS"],
+        "command": shlex.join(command),
+        "outputs": ["out"],
+    }
+    assert predicate["runDetails"]["builder"]["id"].endswith(":no-sandbox")
+    start = tiny.store.objects.commit(captured.commit).tree.hex()
+    assert {"name": "start", "digest": {"gitTree": start}} in definition["resolvedDependencies"]
+    subjects = attest(tiny, "a:ran")["subject"]
+    assert [subject["name"] for subject in subjects] == ["a:ran", "out/file"]
+    assert "SECRET" not in str(attest(tiny, "a:ran"))
+    capture = attest(tiny, "a:captured")["predicate"]["buildDefinition"]
+    assert capture["externalParameters"]["command"] == ""
 
 
 def test_a_record_of_a_different_task_is_rejected(tiny: Tiny) -> None:

@@ -1,0 +1,31 @@
+"""Read recorded runs of commands."""
+
+from __future__ import annotations
+
+import shlex
+
+from prov.errors import FORGET_RUN, StoreError
+from prov.records.record import read_run_record
+from prov.store.objects import Oid
+from prov.store.repository import Store
+
+
+def is_command(store: Store, commit: Oid) -> bool:
+    """Return whether a run is of `prov run` or `prov capture`."""
+    record = read_run_record(store.objects, commit)
+    if record.task_hash is None or record.is_recipes:
+        return False
+    return any(entry.name == b"start" for entry in store.objects.tree(record.task_hash))
+
+
+def recorded_command(store: Store, commit: Oid) -> list[str]:
+    """Return the words of a run's command; empty for a capture. Raises StoreError."""
+    task_hash = read_run_record(store.objects, commit).task_hash
+    entry = store.objects.entry(task_hash, "command") if task_hash else None
+    text = store.objects.blob(entry.oid).decode("utf-8", "surrogateescape") if entry else ""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise StoreError(
+            f"invalid record: command {text[:200]!r}: {error}", hint=FORGET_RUN
+        ) from error
