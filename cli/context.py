@@ -157,10 +157,14 @@ def rules_here() -> rules.Rules:
     return rules.rules_from(_settings_here(), str(root() / PROJECT_FILE))[0]
 
 
+def has_project() -> bool:
+    """Return whether the project folder has a prov.toml."""
+    return (root() / PROJECT_FILE).is_file()
+
+
 def session_here(store: repository.Store, settings: list[str] | None) -> sessions.Session | None:
     """Return a session for the project; None without a project."""
-    has_project = (root() / PROJECT_FILE).is_file()
-    return open_session(store.path, settings) if has_project else None
+    return open_session(store.path, settings) if has_project() else None
 
 
 def open_session(
@@ -175,9 +179,9 @@ def open_session(
 
     Raises ProvError without a project.
     """
-    if not (root() / PROJECT_FILE).is_file():
+    if not has_project():
         raise ProvError(
-            f"{root()}: no {PROJECT_FILE} here or in a folder above",
+            f"this command needs recipes: there is no {PROJECT_FILE} in {root()} or above",
             hint="run `prov init` to create one",
         )
     path = store_path(option)

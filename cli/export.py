@@ -48,12 +48,12 @@ def command(
     """
     opened = open_store(store)
     results = select_results(opened, build, everything=everything)
-    check_shareable(opened, results, {})
+    check_shareable(results, {})
     if not results:
         return
     with shown_progress():
         export = pushing.export_results(opened, folder.absolute(), results, key=signing_key(key))
     if not export.count and not export.known:
-        check_shareable(opened, results, export.withheld)
+        check_shareable(results, export.withheld)
     say(f"{count_text(export.count, 'result')} written to {folder}, {size_text(export.size)}")
     print_withheld(export.withheld)

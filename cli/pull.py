@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from prov.scheduler import session as sessions
+from prov.sharing import caches
 from prov.text import count_text, size_text
 
-from .context import SetOption, StoreOption, open_session
+from .context import SetOption, StoreOption, has_project, open_session, open_store
 from .output import note_all, say
 from .progress import shown_progress
 from .sharing import Remotes, selected_remotes, user_access
@@ -32,19 +33,27 @@ def command(
     """Fetch the current recipes' results from remotes.
 
     prov fetches the outputs of all tasks, so that you can build without a network. `prov build`
-    itself needs no pull: it fetches what it uses. The exit status is 1 if a transfer failed or prov
-    rejected fetched data.
+    itself needs no pull: it fetches what it uses. Without recipes, name runs of `prov run` to fetch
+    all their published results. The exit status is 1 if a transfer failed or prov rejected fetched
+    data.
 
-    Example:
+    Examples:
 
         prov pull image
+        prov pull --with-workdirs app:install
     """
-    session = open_session(store, settings, create=True)
-    session.caches.remotes = selected_remotes(session.store, remotes)
-    session.caches.access = user_access()
-    request = sessions.Request(tuple(targets or ["world"]))
-    with shown_progress():
-        pulled = session.pull(request, workdirs=workdirs)
+    if has_project() or not targets:
+        session = open_session(store, settings, create=True)
+        session.caches.remotes = selected_remotes(session.store, remotes)
+        session.caches.access = user_access()
+        request = sessions.Request(tuple(targets or ["world"]))
+        with shown_progress():
+            pulled = session.pull(request, workdirs=workdirs)
+    else:
+        opened = open_store(store)
+        named = caches.Caches(opened, selected_remotes(opened, remotes), user_access())
+        with shown_progress():
+            pulled = caches.pull_named(named, targets, workdirs=workdirs)
     note_all(pulled.notes)
     fetched = count_text(len(pulled.tasks), "result")
     say(f"{fetched} fetched, {size_text(pulled.size)}; {pulled.here} already here")

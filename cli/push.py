@@ -53,7 +53,7 @@ def command(
     opened = open_store(store)
     chosen = selected_remotes(opened, remotes, to_push=True)
     results = select_results(opened, build, everything=everything)
-    check_shareable(opened, results, {})
+    check_shareable(results, {})
     if not results:
         return
     used = [result.task_hash for result in results]
@@ -68,7 +68,7 @@ def command(
                 workdirs=workdirs or remote.workdirs,
             )
         if not outcome.published and not outcome.known:
-            check_shareable(opened, results, outcome.withheld)
+            check_shareable(results, outcome.withheld)
         _print(remote.name, outcome)
 
 

@@ -69,15 +69,14 @@ def select_results(
 
 
 def check_shareable(
-    store: repository.Store,
     selected: Sequence[results.Shareable],
     withheld: Mapping[str, str],
 ) -> None:
     """Print a line if there is nothing to share. Raises ProvError if no result can be shared."""
     if selected and not withheld:
         return
-    why = pushing.why_nothing(store, selected, withheld)
-    if why:
+    if selected:
+        why = "; ".join(pushing.reasons(withheld))
         raise ProvError(
             f"cannot share any result: {why}",
             hint="run `prov build` to record results that can be shared",

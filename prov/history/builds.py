@@ -108,7 +108,7 @@ def _find(store: Store, base: str, name: str) -> CommitId:
 def _last(store: Store) -> CommitId:
     commit = store.refs.get(BUILDS)
     if commit is None:
-        raise NameUnknown("no build is recorded", hint="run `prov build`")
+        raise NameUnknown("no build is recorded", hint="run `prov build` or `prov run`")
     return CommitId(commit)
 
 

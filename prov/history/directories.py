@@ -124,7 +124,7 @@ def read_part(store: Store, commit: Oid, part: str) -> Pair | None:
         return read_workdir(objects, objects.commit(commit).parents[0])
     record = read_run_record(objects, commit)
     if part == "output":
-        return read_pair(objects, record.output) if record.output else None
+        return read_pair(objects, record.result) if record.result else None
     entry = part_at(objects, record.tree, SYSROOTS.get(part, part))
     return read_pair(objects, entry.oid) if entry else None
 

@@ -118,7 +118,7 @@ def node_in(store: Store, file: FileName, run: RunName | None = None) -> FileNod
 def _in_builds(store: Store, path: bytes) -> FileName:
     latest = BuildList.latest(store)
     if latest is None:
-        raise NameUnknown("no build is recorded", hint="run `prov build`")
+        raise NameUnknown("no build is recorded", hint="run `prov build` or `prov run`")
     searched: set[TaskKey] = set()
     recipes = set(latest.recipes())
     for build in islice(walk_builds(latest), LOOK_BACK):

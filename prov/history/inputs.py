@@ -28,8 +28,8 @@ KINDS = (*NAMED.values(), *ALONE.values(), "dependency", "same inputs")
 
 `same inputs`: a task produced a different output although its inputs did not change.
 """
-START = "start"
-"""Kind: the directory in which a command without a recipe started. It has the id of a tree."""
+START = "starting directory"
+"""Kind: the directory before a command without a recipe, as the id of a tree."""
 LONG = 40
 """Default maximum number of diff lines for a change."""
 

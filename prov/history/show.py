@@ -31,12 +31,12 @@ def show(store: Store, run: RunName) -> Shown:
     """Return everything recorded about a run."""
     objects = store.objects
     record = read_run_record(objects, run.commit)
-    content = read_pair(objects, record.output).tree if record.output else EMPTY_TREE
+    content = read_pair(objects, record.result).tree if record.result else EMPTY_TREE
     entries = objects.tree(content)
     return Shown(
         run=run,
         inputs=_inputs(store, run.task_hash),
-        output=record.output.hex() if record.output else "",
+        output=record.result.hex() if record.result else "",
         output_paths=[_text(entry.name) for entry in entries],
         environment=_text(record.text(objects, ENVIRONMENT)),
         facts=record.facts(objects),

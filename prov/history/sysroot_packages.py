@@ -37,9 +37,9 @@ def contribution(store: Store, name: str) -> Contribution:
     run = find_run(store, name)
     unsigned = _unsigned_output(store, run)
     record = read_run_record(store.objects, run.commit)
-    if record.output is None:  # a failed run
+    if record.result is None:  # a failed run
         return Contribution([Owned(name, find_directory(store, f"{name}@output").pair)])
-    output = read_pair(store.objects, record.output)
+    output = read_pair(store.objects, record.result)
     facts = record.facts(store.objects)
     if "outputdir" not in facts:  # recorded without a recipe: use the whole output
         return Contribution([Owned(name, output)], unsigned)

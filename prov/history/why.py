@@ -305,7 +305,7 @@ def _in_build(build: BuildList, key: TaskKey, line: Line | None) -> TaskState:
 
 def _of_run(store: Store, run: RunName) -> TaskState:
     inputs = read_inputs(store.objects, run.key, run.task_hash)
-    output = read_run_record(store.objects, run.commit).output
+    output = read_run_record(store.objects, run.commit).result
     side = RecordedSide(store.objects, Producers(store))
     return TaskState(f"run {run.tag}", inputs, side, {}, output)
 

@@ -23,6 +23,7 @@ ALONE = {
     b"environment": "environment",
     b"capture": "capture settings",
     b"incremental": "leftovers",
+    b"start": "starting directory",
 }
 Named = tuple[str, str]
 """Kind and name of an own input; the name is empty if the kind has only one."""

@@ -16,6 +16,7 @@ from prov.records.entries import (
     INPUTS,
     LOG,
     OUTPUT,
+    WHOLE,
 )
 from prov.records.ids import CommitId, EdgeId, OutputId, TaskHash, TreeId, Unihash
 from prov.records.keyvalue import decode_lines
@@ -77,6 +78,12 @@ class Record:
     def output(self) -> OutputId | None:
         """The id of the output; None if the run failed."""
         oid = self.parts.get(OUTPUT)
+        return OutputId(oid) if oid is not None else None
+
+    @property
+    def result(self) -> OutputId | None:
+        """The output; for a command whose output has no name, its whole directory."""
+        oid = self.parts.get(WHOLE, self.parts.get(OUTPUT))
         return OutputId(oid) if oid is not None else None
 
     @property

@@ -117,10 +117,10 @@ def _compared(
     with store.objects.writer(memory=True) as writer:
         snapshot = capture(store, directory, writer, exclude=Exclude(VERSION_CONTROL))
         output, problem = output_of(snapshot, folders, writer)
-        if output is None or record.output is None:
+        if output is None or record.result is None:
             return Rerun(run.key, run, problem, log)
-        is_same = write_output(writer, output) == record.output
+        is_same = write_output(writer, output) == record.result
         differences = []
         if not is_same:
-            differences = diff_pairs(writer, read_pair(store.objects, record.output), output.pair)
+            differences = diff_pairs(writer, read_pair(store.objects, record.result), output.pair)
         return Rerun(run.key, run, "", log, tuple(differences), at_its_path=at_its_path)

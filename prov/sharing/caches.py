@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from prov.errors import ProvError, StoreError
+from prov.errors import NameUnknown, ProvError, StoreError
 from prov.intake.wellformed import Limits
 from prov.records.ids import CommitId, OutputId, StaticKey, TaskHash
 from prov.records.keys import TaskKey
@@ -315,6 +315,49 @@ class Pulled:
         for request in wanted:
             if request.task not in fetched.tasks:
                 caches.refuse(remote.name, request.task)
+
+
+def pull_named(caches: Caches, names: Sequence[str], *, workdirs: bool = False) -> Pulled:
+    """Fetch all published results of some recipes (`app`) and tasks (`app:install`).
+
+    Raises NameUnknown for a name that no remote lists.
+    """
+    caches.refresh(whole=True)
+    pulled = Pulled(notes=caches.notes)
+    named: dict[TaskHash, TaskKey] = {}
+    for remote in list(caches.opened()):
+        listed = caches._ask(remote, lambda index: [row[0] for row in index.tasks()]) or []
+        named |= {
+            task.task_hash: task.key for task in listed if {task.key, task.key.recipe} & {*names}
+        }
+    wanted: dict[str, list[Wanted]] = {}
+    for task_hash in named:
+        name, task = caches.find(task_hash, "") or ("", None)
+        if task is None:  # tied to a different place
+            continue
+        if _is_here(caches.store, task, workdirs=workdirs):
+            pulled.here += 1
+        else:
+            wanted.setdefault(name, []).append(Wanted(name, task, task.static_key))
+    for remote in list(caches.opened()):
+        if remote.name in wanted:
+            pulled.take(caches, remote.remote, wanted[remote.name], workdirs=workdirs)
+    found = {name for key in named.values() for name in (key, key.recipe)}
+    unknown = [name for name in names if name not in found]
+    if unknown and not caches.incomplete:
+        raise NameUnknown(
+            f"no remote has a result of {few(unknown)}",
+            hint="run `prov push` on the machine that recorded it",
+        )
+    pulled.failed = pulled.failed or caches.incomplete
+    return pulled
+
+
+def _is_here(store: Store, task: Published, *, workdirs: bool) -> bool:
+    """Return whether the store has a published result, and, if `workdirs`, its WORKDIR."""
+    if not holds(store, task):
+        return False
+    return not (workdirs and task.workdir) or store.objects.exists(task.workdir)
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from prov.remote.publish import PushOutcome, publish
 from prov.remote.receive import digests_of
 from prov.remote.settings import Remote
 from prov.remote.static.export import export, exported
-from prov.sharing.results import Shareable, add_digests, holds, offer, other_runs
+from prov.sharing.results import Shareable, add_digests, holds, offer
 from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.text import few
@@ -115,17 +115,6 @@ def exported_folders(store: Store) -> list[Path]:
     except FileNotFoundError:
         return []
     return [Path(os.fsdecode(path)) for path in paths if path]
-
-
-def why_nothing(store: Store, results: Sequence[Shareable], withheld: Mapping[str, str]) -> str:
-    """Return why no result is shared, or "" if nothing is recorded."""
-    if results:
-        return "; ".join(reasons(withheld))
-    others = other_runs(store)
-    if not others:
-        return ""
-    runs = "the recorded run has" if others == 1 else f"all {others} recorded runs have"
-    return f"{runs} no output (from `prov run` or `prov capture`)"
 
 
 def reasons(withheld: Mapping[str, str]) -> list[str]:

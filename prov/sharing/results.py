@@ -25,12 +25,10 @@ from prov.records.output import FIXED_MESSAGE, OUTPUT_MESSAGE, UNSIGNED_MESSAGE
 from prov.records.record import read_record, record_of
 from prov.records.refs import (
     OUTPUTS,
-    TAGS,
     OutputRef,
     RunRef,
     StaticRef,
     parse_ref,
-    parse_run,
 )
 from prov.records.run import author
 from prov.remote.publication import NO_KEY, Published
@@ -69,14 +67,6 @@ def recorded_results(store: Store) -> list[Shareable]:
     """Return all recorded results of a store."""
     refs = map(parse_ref, store.refs.list(OUTPUTS))
     return [Shareable(ref.key, ref.task_hash) for ref in refs if isinstance(ref, OutputRef)]
-
-
-def other_runs(store: Store) -> int:
-    """Return the number of successful runs without an output: of `prov run` and `prov capture`."""
-    refs = map(parse_run, store.refs.list(TAGS))
-    runs = {(ref.key, ref.task_hash) for ref in refs if ref is not None and not ref.failed}
-    outputs = {(result.key, result.task_hash) for result in recorded_results(store)}
-    return len(runs - outputs)
 
 
 def results_of(build: BuildList) -> list[Shareable]:

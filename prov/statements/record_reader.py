@@ -25,7 +25,7 @@ from prov.records.ids import OutputId
 from prov.records.keys import TaskKey
 from prov.records.keyvalue import decode_lines
 from prov.records.output import read_pair
-from prov.records.record import read_run_record
+from prov.records.record import Record, read_run_record
 from prov.statements.attestation import Artifact, Evidence, is_uri
 from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, Entry, Oid
 from prov.store.repository import Store
@@ -105,7 +105,7 @@ def read_evidence(store: Store, run: RunName) -> Evidence:
     record = read_run_record(objects, run.commit)
     entries = {entry.name.decode("utf-8", "replace"): entry for entry in objects.tree(record.tree)}
     facts = record.facts(objects)
-    _check(run, entries, facts, store)
+    _check(run, record, facts, store)
     definition = None
     if record.is_recipes:
         definition = read_definition(record.definition(objects), run.key)
@@ -116,36 +116,30 @@ def read_evidence(store: Store, run: RunName) -> Evidence:
         definition=definition,
         variables=reader.variables(),
         environment=reader.environment(),
-        subjects=tuple(reader.subjects(OutputId(entries["output"].oid))),
+        subjects=tuple(reader.subjects(record.result or OutputId(EMPTY_TREE))),
         dependencies=tuple(reader.dependencies()),
         byproducts=(reader.blob("log", entries["log"].oid),) if "log" in entries else (),
         command=reader.command(),
     )
 
 
-def _check(
-    run: RunName, entries: Mapping[str, Entry], facts: Mapping[str, str], store: Store
-) -> None:
-    if run.failed or "output" not in entries or facts.get("result") != "ok":
+def _check(run: RunName, record: Record, facts: Mapping[str, str], store: Store) -> None:
+    if run.failed or record.result is None or facts.get("result") != "ok":
         raise ProvError(
             f"cannot attest {run.key}: the run failed",
             hint=f"run `prov log {run.key}` to list runs; use --build or a tag for an earlier one",
         )
-    if entries["output"].oid == EMPTY_TREE:
+    if record.result == EMPTY_TREE:
         raise ProvError(
             f"cannot attest {run.key}: its output is empty",
             hint="attest a task with an `outputdir`, such as the install task",
         )
-    if "definition" not in entries and not is_command(store, run.commit):
+    if not record.is_recipes and not is_command(store, run.commit):
         raise ProvError(
             f"cannot attest {run.key}: its inputs are not recorded",
             hint="attest a run of `prov build`",
         )
-    if (
-        "inputs" not in entries
-        or entries["inputs"].oid != run.task_hash
-        or facts.get("task") != run.key
-    ):
+    if record.task_hash != run.task_hash or facts.get("task") != run.key:
         raise StoreError(f"the record of {run.tag} belongs to a different task", hint=FORGET_RUN)
 
 

@@ -13,20 +13,20 @@ from pathlib import Path
 
 from prov.errors import ProvError
 from prov.processes import follow
-from prov.records.entries import FROM
+from prov.records.entries import FROM, WHOLE
 from prov.records.ids import CommitId, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.keyvalue import encode_lines
-from prov.records.lookup import new_run
+from prov.records.lookup import Records, new_run
 from prov.records.output import Output
 from prov.records.refs import OutputRef, parse_run
 from prov.records.run import Run, Start, author, write_run
 from prov.store.joining import consolidate
-from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry
+from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
-from prov.worktree.attributes import EMPTY, nest
+from prov.worktree.attributes import EMPTY, Pair, nest
 from prov.worktree.snapshot import Snapshot, remember
 from prov.wrapped.builds import Member, add_to_build, check_build, predecessor
 from prov.wrapped.directory import Directory, recording
@@ -54,7 +54,7 @@ class Step:
     build: str = ""
     """The label of the build that the run belongs to; empty: a build of its own."""
     outputs: tuple[str, ...] = ()
-    """The output: folders relative to the directory. If empty, the output is not shared."""
+    """The output: folders relative to the directory. Without them, only the record is shared."""
     exclude: tuple[str, ...] = ()
     """gitignore patterns of paths to skip."""
 
@@ -166,20 +166,36 @@ def record(directory: Directory, step: Step, start: Start, ran: Ran) -> Recorded
     }
     if step.outputs:
         facts["outputdir"] = shlex.join(step.outputs)
-    run = Run(step.key, task_hash, start, snapshot.pair, output, ran.log, ran.environment, facts)
+    extra: dict[str, Pair | Oid | str] = {}
+    if output is not None and not step.outputs:
+        # only what has a name is the output; history shows the whole directory
+        extra[WHOLE.decode()] = output.pair
+        output = Output(EMPTY)
+    run = Run(
+        step.key,
+        task_hash,
+        start,
+        snapshot.pair,
+        output,
+        ran.log,
+        ran.environment,
+        facts,
+        extra=extra,
+    )
     recorded = write_run(writer, run, author(time.time()))
     added = writer.total
     writer.finish()
     tag = new_run(store, step.key, task_hash, recorded.commit, failed=output is None)
     updates = [tag, RefUpdate(directory.ref, recorded.commit)]
-    if output is not None and step.outputs:
+    if output is not None:
         name = str(OutputRef(step.key, task_hash))
         updates.append(RefUpdate(name, recorded.output_commit))
     store.refs.update(*updates)
     remember(snapshot, directory.memory)
     ref = parse_run(tag.name)
     assert ref is not None  # `new_run` made its name
-    member = Member(ref, recorded.output, ran.began, ran.seconds, added)
+    result = Records(store).record(recorded.commit).result or recorded.output
+    member = Member(ref, result, ran.began, ran.seconds, added)
     build = add_to_build(store, step.build, member)
     return RecordedRun(ref.tag, recorded.commit, build, code, problem)
 

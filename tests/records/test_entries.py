@@ -10,6 +10,7 @@ from prov.store.objects import escape_name
 FORMAT = {
     "INPUTS": b"inputs",
     "OUTPUT": b"output",
+    "WHOLE": b"whole",
     "ATTRIBUTES": b"attributes",
     "SYSROOT": b"sysroot",
     "LOG": b"log",

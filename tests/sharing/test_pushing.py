@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from prov.records.ids import StaticKey, TaskHash
 from prov.records.keys import TaskKey
-from prov.records.refs import RunRef
 from prov.remote.settings import Remote
 from prov.sharing.pushing import (
     ENOUGH,
@@ -26,13 +25,10 @@ from prov.sharing.pushing import (
     last_warnings,
     reasons,
     status_file,
-    why_nothing,
 )
 from prov.sharing.results import Shareable
-from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from tests.records.samples import APP, COMPILE, INSTALL, static_key, task_hash
-from tests.sharing.samples import record_run
 
 REMOTE = Remote("cache", "file:///nowhere/cache.git")
 oids = st.binary(min_size=20, max_size=20)
@@ -145,19 +141,6 @@ def test_reasons_are_grouped() -> None:
         "app:compile: it is gone",
     ]
     assert reasons({}) == []
-
-
-def test_why_nothing_is_shared(store: Store) -> None:
-    assert why_nothing(store, [], {}) == ""
-    assert why_nothing(store, [shareable(COMPILE)], {COMPILE: "it failed"}) == (
-        "zlib:compile: it failed"
-    )
-    _, ids = record_run(store)
-    names = [RunRef(APP, task_hash(text), 1) for text in ("a", "b")]
-    store.refs.update(RefUpdate(str(names[0]), ids.commit))
-    assert why_nothing(store, [], {}).startswith("the recorded run has no output")
-    store.refs.update(RefUpdate(str(names[1]), ids.commit))
-    assert why_nothing(store, [], {}).startswith("all 2 recorded runs have no output")
 
 
 # exports

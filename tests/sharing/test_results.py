@@ -17,7 +17,6 @@ from prov.sharing.results import (
     enter,
     holds,
     offer,
-    other_runs,
     place_id,
     public_record,
     recorded_results,
@@ -47,19 +46,6 @@ def test_all_recorded_results(store: Store) -> None:
     assert recorded_results(store) == []
     result, _ = record_run(store)
     assert recorded_results(store) == [result]
-    assert other_runs(store) == 0
-
-
-def test_runs_without_an_output_are_counted(store: Store) -> None:
-    _, ids = record_run(store)
-    names = [
-        RunRef(APP, task_hash("a"), 1),
-        RunRef(APP, task_hash("a"), 2),
-        RunRef(APP, task_hash("b"), 1),
-        RunRef(APP, task_hash("c"), 1, failed=True),
-    ]
-    store.refs.update(*(RefUpdate(str(name), ids.commit) for name in names))
-    assert other_runs(store) == 2
 
 
 def test_results_of_a_build(store: Store) -> None:

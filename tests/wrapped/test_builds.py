@@ -135,7 +135,7 @@ def test_why_follows_a_change_to_the_step_that_started_from_it(store: Store, fol
     (cause,) = answer.causes
     assert (cause.key, cause.chain) == ("app:configure", ("app:configure", "app:compile"))
     (change,) = cause.changes
-    assert change.title == "start"
+    assert change.title == "starting directory"
     lines = answer.differences[change]
     assert "M a" in lines
     assert "    +2" in lines
