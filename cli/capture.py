@@ -34,10 +34,20 @@ OutputOption = Annotated[
 ]
 
 
-def named_step(name: str, build: str, outputs: list[str] | None) -> run.Step:
+GitignoreOption = Annotated[
+    bool,
+    typer.Option(
+        "--gitignore", help="Skip paths that git ignores, except for the folders of --output."
+    ),
+]
+
+
+def named_step(name: str, build: str, outputs: list[str] | None, *, gitignore: bool) -> run.Step:
     """Return how to record a run: from options, the environment and prov.toml."""
     label = build or os.environ.get("PROV_BUILD", "")
-    return run.Step.parse(name, build=label, outputs=outputs or (), exclude=exclude_here())
+    return run.Step.parse(
+        name, build=label, outputs=outputs or (), exclude=exclude_here(), gitignore=gitignore
+    )
 
 
 def command(
@@ -45,6 +55,7 @@ def command(
     name: AsOption,
     build: LabelOption = "",
     outputs: OutputOption = None,
+    gitignore: GitignoreOption = False,
     store: StoreOption = None,
 ) -> None:
     """Record a directory as it is.
@@ -59,7 +70,9 @@ def command(
     """
     opened = repository.Store.create(store_path(store))
     with shown_progress():
-        captured = run.capture_as(opened, directory, named_step(name, build, outputs))
+        captured = run.capture_as(
+            opened, directory, named_step(name, build, outputs, gitignore=gitignore)
+        )
     say(captured.tag)
     if captured.problem:
         note(f"prov: {captured.problem}")

@@ -11,7 +11,7 @@ import typer
 from prov.store import repository
 from prov.wrapped import run
 
-from .capture import AsOption, LabelOption, OutputOption, join_packs, named_step
+from .capture import AsOption, GitignoreOption, LabelOption, OutputOption, join_packs, named_step
 from .context import StoreOption, store_path
 from .output import note, pass_on
 from .progress import shown_progress
@@ -28,6 +28,7 @@ def command(
     ] = Path(),
     build: LabelOption = "",
     outputs: OutputOption = None,
+    gitignore: GitignoreOption = False,
     store: StoreOption = None,
 ) -> None:
     """Run a command and record the files it changes.
@@ -39,10 +40,10 @@ def command(
     Examples:
 
         prov run -C src --as app:compile -- make -j4
-        prov run --build ci-42 --output image --as app:install -- make install DESTDIR=$PWD/image
+        prov run --build ci-42 --output image --as app:install -- ./install.sh image
     """
     opened = repository.Store.create(store_path(store))
-    step = named_step(name, build, outputs)
+    step = named_step(name, build, outputs, gitignore=gitignore)
     with shown_progress():
         ran = run.run_as(opened, directory, step, argv, dict(os.environ), pass_on)
     note(f"prov: {ran.tag}")

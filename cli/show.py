@@ -10,6 +10,7 @@ import typer
 from prov.errors import Elsewhere
 from prov.history import names, show
 from prov.store import repository
+from prov.wrapped import version_control
 
 from .context import JsonOption, StoreOption, open_store, plain_name
 from .fetching import fetching
@@ -54,7 +55,8 @@ def _print(shown: show.Shown) -> None:
     say(f"commit       {shown.run.commit.hex()}")
     output = shown.output or "-"
     say(f"output       {output}  {' '.join(shown.output_paths)}")
-    for fact in ("seconds", "sandbox", "workdir", "incremental"):
+    revision = (version_control.COMMIT, version_control.DIRTY, version_control.PROBLEM)
+    for fact in ("seconds", "sandbox", "workdir", "incremental", *revision):
         if fact in shown.facts:
             say(f"{fact:12} {shown.facts[fact]}")
     inputs = [f"{path}:\n{_indented(text)}" for path, text in shown.inputs.items()]

@@ -45,6 +45,7 @@ PUBLIC = (INPUTS, OUTPUT, DATED, DEFINITION, FACTS)
 PUBLIC_FACTS = (
     *("task", "task-hash", "result", "began", "seconds", "sandbox", "seen-workdir", "outputdir"),
     *("static-key", "version", "bitbake-taskhash", "bitbake-unihash"),
+    *("git-commit", "git-dirty"),
 )
 """Published facts of a record."""
 

@@ -44,21 +44,30 @@ def _program_and_version() -> tuple[str, str]:
     return program, version
 
 
-def git_environment() -> dict[str, str]:
-    """Return an environment in which git reads only the repository's own configuration."""
+def git_environment(*, user_configuration: bool = False) -> dict[str, str]:
+    """Return an environment in which git reads only the repository's own configuration.
+
+    With `user_configuration`, git also reads the configuration of the user and of the system.
+    """
     others = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return others | {
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_ATTR_NOSYSTEM": "1",
-        "GIT_NO_REPLACE_OBJECTS": "1",
-        # git must report a missing object, not fetch it
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_ALLOW_PROTOCOL": "none",
-        "GIT_TERMINAL_PROMPT": "0",
-        "LC_ALL": "C.UTF-8",
-        "LANGUAGE": "",
-    }
+    configuration = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+    if user_configuration:
+        names = configuration.keys() & os.environ.keys()
+        configuration = {name: os.environ[name] for name in names}
+    return (
+        others
+        | configuration
+        | {
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            # git must report a missing object, not fetch it
+            "GIT_NO_LAZY_FETCH": "1",
+            "GIT_ALLOW_PROTOCOL": "none",
+            "GIT_TERMINAL_PROMPT": "0",
+            "LC_ALL": "C.UTF-8",
+            "LANGUAGE": "",
+        }
+    )
 
 
 def call_git(command: Sequence[str], *, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -79,6 +79,20 @@ def read_configuration(git_dir: Path) -> bytes:
     Raises StoreError if it is not a regular file, is too large, or includes other files.
     """
     path = git_dir / "config"
+    data = read_regular(path)
+    if _INCLUDE.search(data):
+        raise StoreError(
+            f"{path} includes other files, which prov does not support",
+            hint="remove its [include] section",
+        )
+    return data
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the content of a small file of git, such as its configuration.
+
+    Raises OSError if it does not exist, and StoreError if it is not a regular file or is too large.
+    """
     # non-blocking, in case the path is a pipe
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(fd, "rb") as stream:
@@ -88,13 +102,7 @@ def read_configuration(git_dir: Path) -> bytes:
                 f"{path} is not a git configuration file",
                 hint="check that the path names a store",
             )
-        data = stream.read(_LARGEST)
-    if _INCLUDE.search(data):
-        raise StoreError(
-            f"{path} includes other files, which prov does not support",
-            hint="remove its [include] section",
-        )
-    return data
+        return stream.read(_LARGEST)
 
 
 def read_setting(git_dir: Path, name: str) -> str | None:

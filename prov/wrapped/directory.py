@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,19 @@ from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.worktree.exclude import VERSION_CONTROL, Exclude, inside
 from prov.worktree.snapshot import Snapshot, capture, remember
+from prov.wrapped.version_control import ignored_paths
+
+
+@dataclass(frozen=True, slots=True)
+class Omissions:
+    """Which paths to skip, besides version control data and the store."""
+
+    exclude: tuple[str, ...] = ()
+    """gitignore patterns."""
+    gitignore: bool = False
+    """Whether to skip what git ignores, except for `outputs`."""
+    outputs: tuple[str, ...] = ()
+    """Folders relative to the directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +47,7 @@ class Directory:
     store: Store
     path: Path
     writer: ObjectWriter
-    exclude: Sequence[str] = ()
-    """gitignore patterns of paths to skip, besides version control data and the store."""
+    omissions: Omissions = Omissions()
 
     @property
     def ref(self) -> str:
@@ -48,9 +60,10 @@ class Directory:
         return self.store.cache / "workdirs" / f"plain-{_identifier(self.path)}"
 
     def capture(self) -> Snapshot:
-        """Capture the current state. Raises CaptureError."""
-        own = inside(self.path, self.store.path)
-        exclude = Exclude([*VERSION_CONTROL, *own, *self.exclude])
+        """Capture the current state. Raises CaptureError, and StoreError if git fails."""
+        omissions, own = self.omissions, inside(self.path, self.store.path)
+        ignored = ignored_paths(self.path, omissions.outputs) if omissions.gitignore else ()
+        exclude = Exclude([*VERSION_CONTROL, *own, *omissions.exclude], paths=ignored)
         return capture(self.store, self.path, self.writer, memory=self.memory, exclude=exclude)
 
     def last(self) -> Start:
@@ -79,7 +92,7 @@ class Directory:
 
 
 @contextmanager
-def recording(store: Store, path: Path, exclude: Sequence[str] = ()) -> Iterator[Directory]:
+def recording(store: Store, path: Path, omissions: Omissions) -> Iterator[Directory]:
     """Yield a directory to record; no other process records it meanwhile.
 
     Raises CaptureError if there is no such directory.
@@ -88,7 +101,7 @@ def recording(store: Store, path: Path, exclude: Sequence[str] = ()) -> Iterator
         raise CaptureError(f"{path} is not a directory")
     lock = store.cache / "locks" / f"plain-{_identifier(path)}"
     with locked(lock), store.objects.writer() as writer:
-        yield Directory(store, path, writer, exclude)
+        yield Directory(store, path, writer, omissions)
 
 
 def _identifier(path: Path) -> str:

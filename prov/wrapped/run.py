@@ -29,7 +29,8 @@ from prov.store.repository import Store
 from prov.worktree.attributes import EMPTY, Pair, nest
 from prov.worktree.snapshot import Snapshot, remember
 from prov.wrapped.builds import Member, add_to_build, check_build, predecessor
-from prov.wrapped.directory import Directory, recording
+from prov.wrapped.directory import Directory, Omissions, recording
+from prov.wrapped.version_control import revision_facts
 
 KEPT_ENVIRONMENT = (
     "PATH",
@@ -57,14 +58,26 @@ class Step:
     """The output: folders relative to the directory. Without them, only the record is shared."""
     exclude: tuple[str, ...] = ()
     """gitignore patterns of paths to skip."""
+    gitignore: bool = False
+    """Whether to skip what git ignores, except for the output."""
 
     @staticmethod
     def parse(
-        name: str, *, build: str = "", outputs: Sequence[str] = (), exclude: Sequence[str] = ()
+        name: str,
+        *,
+        build: str = "",
+        outputs: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        gitignore: bool = False,
     ) -> Step:
         """Return the step with a user's name, label and folders. Raises ProvError."""
         folders = tuple(_output_path(text) for text in outputs)
-        return Step(TaskKey.parse(name), build, folders, tuple(exclude))
+        return Step(TaskKey.parse(name), build, folders, tuple(exclude), gitignore)
+
+    @property
+    def omissions(self) -> Omissions:
+        """Return which paths to skip."""
+        return Omissions(self.exclude, self.gitignore, self.outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +126,10 @@ def capture_as(store: Store, path: Path, step: Step) -> RecordedRun:
     Raises CaptureError.
     """
     check_build(store, step.build)
-    with recording(store, path, step.exclude) as directory:
-        recorded = record(directory, step, directory.last(), Ran(began=time.time()))
+    with recording(store, path, step.omissions) as directory:
+        recorded = record(
+            directory, step, directory.last(), Ran(began=time.time(), facts=revision_facts(path))
+        )
     consolidate(store.objects)
     return recorded
 
@@ -133,14 +148,14 @@ def run_as(
     ignored. Raises ProvError if the command cannot be started.
     """
     check_build(store, step.build)
-    with recording(store, path, step.exclude) as directory:
-        start = directory.settle()
+    with recording(store, path, step.omissions) as directory:
+        start, facts = directory.settle(), revision_facts(path)
     # The directory is not locked while the command runs: the command may itself call prov.
     began, clock = time.time(), time.monotonic()
     code, log = run_command(command, path, environment, passed)
     kept = {name: value for name, value in environment.items() if name in KEPT_ENVIRONMENT}
-    ran = Ran(shlex.join(command), code, began, time.monotonic() - clock, log, kept)
-    with recording(store, path, step.exclude) as directory:
+    ran = Ran(shlex.join(command), code, began, time.monotonic() - clock, log, kept, facts)
+    with recording(store, path, step.omissions) as directory:
         recorded = record(directory, step, start, ran)
     consolidate(store.objects)
     return recorded

@@ -73,6 +73,24 @@ def test_a_reading_command_starts_no_git(calls: Calls, words: list[str]) -> None
     assert calls.of(*words)[2 if listing else 0 :] == []
 
 
-@pytest.mark.parametrize("words", [["capture", "d1", "--as", "part1:make"], ["build", "app"]])
+WRITING = (
+    ["capture", "d1", "--as", "part1:make"],
+    ["run", "--as", "part1:list", "-C", "d1", "--", "ls"],
+    ["build", "app"],
+)
+
+
+@pytest.mark.parametrize("words", WRITING, ids=lambda words: words[0])
 def test_a_writing_command_starts_no_git(calls: Calls, words: list[str]) -> None:
     assert calls.of(*words) == []
+
+
+@pytest.mark.parametrize(("options", "processes"), [([], 1), (["--gitignore"], 3)])
+def test_a_run_in_a_work_tree_asks_git_for_its_state(
+    calls: Calls, options: list[str], processes: int
+) -> None:
+    if not (calls.folder / "tree").exists():
+        subprocess.run(["git", "init", "-q", calls.folder / "tree"], check=True)
+    words = ["run", "--as", "part1:list", "-C", "tree", *options, "--", "ls"]
+    commands = [line for line in calls.of(*words) if line != "version"]
+    assert len(commands) == processes, commands
