@@ -103,7 +103,7 @@ def reproduce(store: Store, name: str, scratch: Scratch) -> Iterator[Rerun]:
 
     Tasks with network access do not run. Raises NameUnknown.
     """
-    tasks = _tasks(store, name)
+    tasks = recorded_tasks(store, name)
     commits: dict[str, Oid] = {}
     for run, task in counted(tasks, "rebuilding tasks", every=1):
         if task.definition.task["network"]:
@@ -123,8 +123,11 @@ Recorded = tuple[RunName, RecordedTask]
 """A run, and the recorded task."""
 
 
-def _tasks(store: Store, name: str) -> list[Recorded]:
-    """Return the runs of a recipe's tasks in its last build, or up to one task, in run order."""
+def recorded_tasks(store: Store, name: str) -> list[Recorded]:
+    """Return the runs of a recipe's tasks in its last build, or up to one task, in run order.
+
+    Raises NameUnknown.
+    """
     return _in_order(store, _selected(store, name))
 
 

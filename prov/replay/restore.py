@@ -25,7 +25,7 @@ from prov.replay.scratch import Scratch
 from prov.store.objects import Oid
 from prov.tasks.job import Job, Taken
 from prov.tasks.paths import make_paths
-from prov.tasks.recorded import RecordedTask, make_node, own_inputs
+from prov.tasks.recorded import RecordedTask, make_node, own_inputs, taken_output
 from prov.tasks.sandbox import HOSTTOOLS, SYSROOTS, TaskPaths, mounted_command, sandbox_command
 from prov.tasks.script import log_path, shell_script, task_values
 from prov.tasks.taskhash import HashOnly
@@ -130,7 +130,7 @@ class _Restorer:
         for key in self.task.definition.direct:
             output = self.task.outputs.get(("needs", key))
             if output is not None and self.scratch.store.objects.exists(output):
-                yield self.scratch.taken_output(self.task, TaskKey(key), OutputId(output))
+                yield taken_output(self.task.definition, TaskKey(key), OutputId(output))
 
     def _put_sysroots(self, task_paths: TaskPaths) -> None:
         store = self.scratch.store

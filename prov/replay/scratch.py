@@ -33,7 +33,13 @@ from prov.store.repository import Store
 from prov.tasks.execution import run_task
 from prov.tasks.job import Composer, Job, Result, Taken, Workspace
 from prov.tasks.paths import make_paths
-from prov.tasks.recorded import RecordedInputs, RecordedTask, make_node, own_inputs
+from prov.tasks.recorded import (
+    RecordedInputs,
+    RecordedTask,
+    make_node,
+    own_inputs,
+    taken_output,
+)
 from prov.tasks.taskhash import HashOnly
 from prov.tasks.toolchain import Toolchains
 
@@ -210,17 +216,8 @@ class Scratch:
                     f"the output of {key}, an input of {task.key}, is not in this store",
                     hint="run `prov build` to make it again, if the recipes are unchanged",
                 )
-            outputs.append(self.taken_output(task, TaskKey(key), OutputId(output)))
+            outputs.append(taken_output(task.definition, TaskKey(key), OutputId(output)))
         return tuple(outputs)
-
-    def taken_output(self, task: RecordedTask, key: TaskKey, output: OutputId) -> Taken:
-        """Return how a task uses the output of another task."""
-        texts = {text.split(" ")[0]: text.split(" ")[1:] for text in task.definition.staging}
-        where, *folders = texts.get(key, ["target"])
-        paths = [os.fsencode(path.removeprefix("${WORKDIR}/").rstrip("/")) for path in folders]
-        return Taken(
-            key, output, tuple(paths), where == "native", direct=key in task.definition.direct
-        )
 
 
 @contextlib.contextmanager

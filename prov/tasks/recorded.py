@@ -16,7 +16,7 @@ from prov.errors import FORGET_RUN, NameUnknown, StoreError
 from prov.recipes.graph import Graph, Node
 from prov.recipes.recipe import VARIABLE_NAME, Recipe, Setting, Source, Task
 from prov.recipes.variables import Reached
-from prov.records.ids import TaskHash
+from prov.records.ids import OutputId, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.keyvalue import decode_lines
 from prov.records.own_entries import OwnEntries, flatten, unflatten
@@ -24,6 +24,7 @@ from prov.records.record import read_edge_id, read_run_record
 from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.tasks.definition import Definition, read_definition
+from prov.tasks.job import Taken
 from prov.tasks.taskhash import LocalFile, OwnInputs
 from prov.tasks.toolchain import Toolchain
 from prov.worktree.attributes import TreeReader, TreeWriter
@@ -241,6 +242,14 @@ def graph_of(
             pending.append((key, True))
             pending += [(edge, False) for edge in reversed(task.edges) if edge not in nodes]
     return Graph(nodes, keys)
+
+
+def taken_output(definition: Definition, key: TaskKey, output: OutputId) -> Taken:
+    """Return how a recorded task uses the output of a different task."""
+    texts = {text.split(" ")[0]: text.split(" ")[1:] for text in definition.staging}
+    where, *folders = texts.get(key, ["target"])
+    paths = [os.fsencode(path.removeprefix("${WORKDIR}/").rstrip("/")) for path in folders]
+    return Taken(key, output, tuple(paths), where == "native", direct=key in definition.direct)
 
 
 @dataclass(frozen=True, slots=True)
