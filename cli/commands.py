@@ -41,6 +41,7 @@ GROUPS = {
         "var": "Show a variable's value and where it is set",
         "buildpaths": "List output files that embed build paths",
         "graph": "Draw a build's task graph as SVG or for Graphviz",
+        "advise": "List unused and undeclared dependencies",
         "report": "Write a build as one self-contained HTML page",
         "rev-parse": "Print the id of a run, an output or a build",
     },

@@ -28,6 +28,7 @@ FLOORS = {
     "prov.bisect": 64,
     "prov.bitbake": 43,
     "prov.forget": 32,
+    "prov.dependencies": 60,
     "prov.fsck": 46,
     "prov.history": 50,
     "prov.intake": 78,

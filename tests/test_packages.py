@@ -48,6 +48,7 @@ PACKAGES = (
     "prov.statements",
     "prov.report",
     "prov.replay",
+    "prov.dependencies",
     "prov.bisect",
     "prov.fsck",
     "prov.forget",

@@ -75,7 +75,7 @@ def sysroot_contents(session: Session, name: str) -> list[SysrootContents]:
 
 def _packages(project: Project, plan: Plan, node: Node) -> list[SysrootPackage]:
     """Return the packages in a task's sysroots, in the order in which the task declares them."""
-    chains = _chains(project, node.recipe, node.task)
+    chains = dependency_chains(project, node.recipe, node.task)
     packages = []
     for key in node.needs:
         provider = plan.graph.nodes[key]
@@ -98,8 +98,11 @@ def _sysroot_of(provider: Node, *, direct: bool) -> str:
     return SYSROOT_NATIVE if is_native else SYSROOT
 
 
-def _chains(project: Project, recipe: Recipe, task: Task) -> dict[str, tuple[str, ...]]:
-    """Return recipe -> the shortest chain of dependencies from a task to it."""
+def dependency_chains(project: Project, recipe: Recipe, task: Task) -> dict[str, tuple[str, ...]]:
+    """Return recipe -> the shortest chain of dependencies from a task to it.
+
+    A chain with one link is a dependency that the recipe itself declares.
+    """
     chains: dict[str, tuple[str, ...]] = {}
     pending: deque[tuple[str, tuple[str, ...]]] = deque(_first_links(project, recipe, task))
     while pending:

@@ -40,6 +40,7 @@ COMMANDS = {
     "sysroot-why": ("sysroot", "user", "--why", "usr/share/word"),
     "reproduced": ("rerun", "lib:install"),
     "recorded-differences": ("reproduce", "--recorded"),
+    "advice": ("advise", "user"),
     "buildpaths": ("buildpaths", "lib"),
     "fsck": ("fsck",),
     "gc": ("gc", "--dry-run", "--builds", "1", "--workdirs", "1", "--days", "0"),
@@ -52,6 +53,7 @@ COMMANDS = {
 FAILING = ("recorded-differences",)
 """Kinds of answers with exit status 1."""
 EMPTY = {
+    "advice": {"unused", "floating", "transitive", "idle"},
     "bisect": {"earlier"},
     "fsck": {"problems", "done", "left"},
     "forget": {"moved", "workdirs", "remotes", "left"},

@@ -317,6 +317,77 @@ class BlameLines(Answer, tag="blame-lines"):
     lines: list[BlamedLine]
 
 
+# dependencies
+
+
+class UnusedDependency(Struct):
+    """A declared dependency without a recorded use."""
+
+    package: Task
+    """The task whose output it is."""
+    certainty: Literal["proved", "traced", "candidate", "needed"]
+    """`proved`: the recipe's outputs are the same without it. `traced`: complete traces contain no
+    use. `candidate`: not every kind of use was recorded. `needed`: with `--prove`, a task failed or
+    had a different output without it."""
+    tasks: list[Task]
+    """The tasks that have it in their sysroots."""
+    reason: str
+    """For a candidate, what is not known; for a needed one, the result without it; otherwise
+    empty."""
+
+
+class FloatingDependency(Struct):
+    """A recipe that is not declared, and provides files that tasks looked for in vain."""
+
+    provider: str
+    evidence: list[str]
+    cyclic: bool
+    """Whether the provider depends on the recipe, so that it cannot be declared."""
+
+
+class TransitiveDependency(Struct):
+    """A used package that is in the sysroots only because a different package needs it."""
+
+    package: Task
+    chain: list[str]
+    """Why it is in the sysroots."""
+    evidence: list[str]
+
+
+class IdleTool(Struct):
+    """A host tool that a task declares and did not execute."""
+
+    task: Task
+    tool: str
+
+
+class UnjudgedTask(Struct):
+    """A task about whose dependencies nothing is concluded."""
+
+    task: Task
+    reason: str
+
+
+class RecipeAdvice(Struct):
+    """What the recorded reads of a recipe's tasks show about its dependencies."""
+
+    recipe: str
+    unused: list[UnusedDependency]
+    floating: list[FloatingDependency]
+    transitive: list[TransitiveDependency]
+    idle: list[IdleTool]
+    unknown: list[UnjudgedTask]
+    patch: str
+    """The advice as a unified diff of the recipe's file; empty if it changes nothing."""
+
+
+class Advice(Answer, tag="advice"):
+    """Unused and undeclared dependencies of recipes."""
+
+    commands = ("prov advise",)
+    recipes: list[RecipeAdvice]
+
+
 class BisectCause(CauseGroup):
     """A changed input that makes a build bad, and all tasks that have it."""
 

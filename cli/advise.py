@@ -1,0 +1,176 @@
+"""`prov advise`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any
+
+import typer
+
+from prov.dependencies import advice as advising
+from prov.dependencies import findings, patches, proof
+from prov.recipes import project as projects
+from prov.store import repository
+
+from .build import Sandbox
+from .context import JsonOption, StoreOption, open_project, open_store, plain_name
+from .output import note_all, say, say_json, say_text
+from .progress import shown_progress
+from .scratch import open_scratch
+
+MOST_EVIDENCE = 3
+"""Number of printed pieces of evidence of a finding."""
+
+
+def command(
+    recipes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RECIPE",
+            help="Advise on these recipes. Default: all in the last build.",
+            callback=plain_name,
+        ),
+    ] = None,
+    prove: Annotated[
+        bool,
+        typer.Option("--prove", help="Build without unused dependencies and compare outputs."),
+    ] = False,
+    traces: Annotated[
+        int,
+        typer.Option("--traces", metavar="N", min=1, help="Require N complete traces of a task."),
+    ] = 1,
+    patch: Annotated[
+        bool, typer.Option("--patch", help="Print only a patch to the recipe files.")
+    ] = False,
+    json: JsonOption = False,
+    sandbox: Sandbox = "",
+    store: StoreOption = None,
+) -> None:
+    """List unused and undeclared dependencies.
+
+    prov compares what recipes declare with what their tasks read, as recorded traces show it.
+    `unused`: a declared dependency that no task used. `floating`: a recipe that is not declared,
+    and provides files that tasks looked for in vain. `transitive`: a used package that is present
+    only because a different package needs it at run time. `idle`: a declared host tool that was
+    not executed. Without complete traces, prov lists candidates, or nothing.
+
+    With --prove, prov runs the recorded tasks in a scratch directory with empty directories instead
+    of these dependencies. If all outputs are the same, they are not needed. Nothing is recorded.
+
+    Examples:
+
+        prov advise hello
+        prov advise --prove --patch | patch -p1
+    """
+    opened = open_store(store)
+    project = open_project(opened, None)
+    advisor = advising.Advisor(opened, project, traces)
+    names = recipes or advisor.recipes()
+    with shown_progress():
+        advices = [advisor.advice(name) for name in names]
+        if prove:
+            advices = [_proved(opened, advice, sandbox) for advice in advices]
+    if json:
+        say_json("advice", recipes=[_table(project, advice) for advice in advices])
+    elif patch:
+        for advice in advices:
+            _print_patch(project, advice)
+    else:
+        for advice in advices:
+            _print(advice)
+
+
+def _proved(store: repository.Store, advice: advising.Advice, sandbox: str) -> advising.Advice:
+    """Return advice with the results of builds without its unused dependencies."""
+    candidates = sorted({unused.package.recipe for unused in advice.unused})
+    if not candidates:
+        return advice
+    with open_scratch(store, sandbox) as scratch:
+        return proof.with_proofs(advice, proof.prove(store, scratch, advice.recipe, candidates))
+
+
+def _print_patch(project: projects.Project, advice: advising.Advice) -> None:
+    patch = patches.patch_of(project, advice)
+    if patch.text:
+        say_text(patch.text.rstrip("\n"))
+    note_all(patch.left_out)
+
+
+def _print(advice: advising.Advice) -> None:
+    lines = [*_lines(advice)]
+    if not lines:
+        say(f"{advice.recipe}: nothing to change")
+        return
+    say(advice.recipe)
+    for label, subject, text in lines:
+        say(f"  {label:10}  {subject}: {text}")
+
+
+def _lines(advice: advising.Advice) -> Iterator[tuple[str, str, str]]:
+    """Yield the label, the subject and the evidence of each finding."""
+    for unused in advice.unused:
+        yield _label(unused), unused.package, _unused_text(unused)
+    for floating in advice.floating:
+        action = "disable it" if floating.is_cyclic else "declare or disable it"
+        yield "floating", floating.provider, f"{_shown(floating.evidence)}; {action}"
+    for transitive in advice.transitive:
+        chain = ", ".join(transitive.chain)
+        yield "transitive", transitive.package, f"{_shown(transitive.evidence)}; {chain}"
+    for idle in advice.idle:
+        yield "idle", idle.tool, f"a host tool that {idle.task} declares and did not execute"
+    for unknown in advice.unknown:
+        yield "unknown", unknown.task, unknown.reason
+
+
+def _label(unused: findings.Unused) -> str:
+    if unused.certainty in patches.REMOVED:
+        return "unused"
+    return unused.certainty
+
+
+def _unused_text(unused: findings.Unused) -> str:
+    if unused.reason:
+        return unused.reason
+    if unused.certainty == findings.Certainty.PROVED:
+        return "proved: the outputs are the same without it"
+    return f"no use in the traces of {', '.join(unused.tasks)}"
+
+
+def _shown(evidence: Iterable[str]) -> str:
+    texts = list(evidence)
+    more = [f"{len(texts) - MOST_EVIDENCE} more"] if len(texts) > MOST_EVIDENCE else []
+    return ", ".join([*texts[:MOST_EVIDENCE], *more])
+
+
+def _table(project: projects.Project, advice: advising.Advice) -> dict[str, Any]:
+    return {
+        "recipe": advice.recipe,
+        "unused": [
+            {
+                "package": unused.package,
+                "certainty": str(unused.certainty),
+                "tasks": list(unused.tasks),
+                "reason": unused.reason,
+            }
+            for unused in advice.unused
+        ],
+        "floating": [
+            {
+                "provider": floating.provider,
+                "evidence": list(floating.evidence),
+                "cyclic": floating.is_cyclic,
+            }
+            for floating in advice.floating
+        ],
+        "transitive": [
+            {
+                "package": transitive.package,
+                "chain": list(transitive.chain),
+                "evidence": list(transitive.evidence),
+            }
+            for transitive in advice.transitive
+        ],
+        "idle": [{"task": idle.task, "tool": idle.tool} for idle in advice.idle],
+        "unknown": [{"task": unknown.task, "reason": unknown.reason} for unknown in advice.unknown],
+        "patch": patches.patch_of(project, advice).text,
+    }

@@ -1,0 +1,1 @@
+"""What recipes declare and what their tasks use: unused, floating and transitive dependencies."""

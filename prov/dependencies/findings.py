@@ -1,0 +1,293 @@
+"""Judge a recipe's dependencies by what its tasks used.
+
+A dependency is *unused* if every task that has it in its sysroots was traced completely and used
+none of its files. It is a *candidate* if less is known: failed lookups and uses of `stat` were not
+recorded, or a task listed a folder that contains its file names. If a list of reads that the
+judgement needs is incomplete or missing, nothing is concluded. Any recorded use, also one in an
+incomplete list, shows that a dependency is used.
+
+This module is pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
+
+from prov.dependencies.usage import NOWHERE, NeededPackage, Places, Uses, uses_of
+from prov.reads.reads import COMPLETE, Read, Reads
+from prov.records.keys import TaskKey
+
+EXECUTED, MISSING = "x", "m"
+
+
+class Certainty(StrEnum):
+    """How certain a finding is."""
+
+    PROVED = "proved"
+    """A build without the dependency has the same output."""
+    TRACED = "traced"
+    """No complete trace contains a use."""
+    CANDIDATE = "candidate"
+    """No use was recorded, but not every kind of use was."""
+    NEEDED = "needed"
+    """No use was recorded, but without the dependency a task fails or has a different output."""
+
+
+@dataclass(frozen=True)
+class RecordedReads:
+    """What one run of a task read, and the packages and host tools that it had."""
+
+    key: TaskKey
+    reads: Reads | None
+    """None if the record of the run has no list of reads."""
+    packages: tuple[NeededPackage, ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
+    """Host tools that the task declares itself: name -> path."""
+    places: Places = NOWHERE
+
+    @cached_property
+    def uses(self) -> Uses:
+        """What the run used of its packages."""
+        return uses_of(self.packages, self.reads or Reads(()))
+
+    @property
+    def has(self) -> frozenset[TaskKey]:
+        """The packages in the sysroots of the run."""
+        return frozenset(package.key for package in self.packages)
+
+    @property
+    def gap(self) -> str:
+        """Why uses of packages may be missing from the list; empty if opens are complete."""
+        if self.reads is None:
+            return "no list of reads is recorded"
+        if self.reads.opens != COMPLETE:
+            return self.reads.opens
+        return ""
+
+
+def evidence(key: TaskKey, read: Read) -> str:
+    """Return a use as text: `hello:compile opened /build/sysroot/usr/include/zlib.h`."""
+    return f"{key} {_verb(read)} {read.path}"
+
+
+def _verb(read: Read) -> str:
+    verbs = {"x": "executed", "o": "opened", "d": "listed", "l": "read the link", "s": "inspected"}
+    return next((verb for kind, verb in verbs.items() if kind in read.kinds), "looked for")
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """A declared dependency that no task of the recipe uses."""
+
+    recipe: str
+    package: TaskKey
+    certainty: Certainty
+    tasks: tuple[TaskKey, ...]
+    """The tasks that have it in their sysroots."""
+    reason: str = ""
+    """For a candidate, what is not known. For a needed one, the result without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Floating:
+    """A recipe that is not declared, and provides files that tasks looked for in vain."""
+
+    recipe: str
+    provider: str
+    evidence: tuple[str, ...]
+    is_cyclic: bool = False
+    """Whether the provider depends on the recipe, so that it cannot be declared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transitive:
+    """A used package that is in the sysroots only as a dependency of a different package."""
+
+    recipe: str
+    package: TaskKey
+    chain: tuple[str, ...]
+    """Why it is in the sysroots: `hello depends on greet`, `which needs words at run time`."""
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IdleTool:
+    """A host tool that a task declares and does not execute."""
+
+    task: TaskKey
+    tool: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A task about whose dependencies nothing is concluded."""
+
+    task: TaskKey
+    reason: str
+
+
+SysrootPath = tuple[bool, str]
+"""Whether a path is in the native sysroot, and the path there."""
+Runs = Mapping[TaskKey, Sequence[RecordedReads]]
+"""Task of the recipe -> its recorded runs, the newest first."""
+
+
+def find_unused(
+    recipe: str, declared: Iterable[TaskKey], runs: Runs, *, minimum: int = 1
+) -> tuple[list[Unused], list[Unknown]]:
+    """Return the declared packages without a use, and the tasks about which nothing is concluded.
+
+    `minimum` is the number of complete traces that each task needs.
+    """
+    unused: list[Unused] = []
+    unknown: dict[TaskKey, str] = {}
+    for package in sorted(set(declared)):
+        tasks = {key: own for key, own in runs.items() if own and package in own[0].has}
+        gaps = _gaps(tasks)
+        if gaps:
+            unknown |= gaps
+        elif tasks and not any(_is_used(package, own) for own in tasks.values()):
+            unused.append(_judged(recipe, package, tasks, minimum))
+    return unused, [Unknown(key, reason) for key, reason in sorted(unknown.items())]
+
+
+def _gaps(tasks: Runs) -> dict[TaskKey, str]:
+    """Return the tasks without a run whose opens are complete, and why the newest has none."""
+    return {key: own[0].gap for key, own in tasks.items() if all(run.gap for run in own)}
+
+
+def _is_used(package: TaskKey, runs: Sequence[RecordedReads]) -> bool:
+    return any(package in run.uses.used or _is_hidden(package, run) for run in runs)
+
+
+def _is_hidden(package: TaskKey, run: RecordedReads) -> bool:
+    """Return whether the place of a package is unknown, so that its uses cannot be recognized."""
+    return any(own.key == package and not own.places for own in run.packages)
+
+
+def _judged(recipe: str, package: TaskKey, tasks: Runs, minimum: int) -> Unused:
+    finding = Unused(recipe, package, Certainty.TRACED, tuple(sorted(tasks)))
+    for key in finding.tasks:
+        complete = [run for run in tasks[key] if package in run.has and is_traced(run)]
+        if len(complete) < minimum:
+            reason = f"{len(complete)} of {minimum} complete traces of {key} are recorded"
+            return replace(finding, certainty=Certainty.CANDIDATE, reason=reason)
+        listed = (run.uses.listed.get(package) for run in complete)
+        folder = next(filter(None, listed), None)
+        if folder is not None:
+            reason = f"{key} listed {folder}"
+            return replace(finding, certainty=Certainty.CANDIDATE, reason=reason)
+    return finding
+
+
+def is_traced(run: RecordedReads) -> bool:
+    """Return whether the list of reads contains every use."""
+    return run.reads is not None and run.reads.is_complete
+
+
+def find_transitive(
+    recipe: str,
+    chains: Mapping[str, tuple[str, ...]],
+    brought_by: Mapping[str, frozenset[str]],
+    runs: Runs,
+) -> list[Transitive]:
+    """Return the used packages that only a different package's run-time dependencies bring.
+
+    `chains` maps the recipe of a package to its chain of dependencies: one link if it is declared.
+    `brought_by` maps it to the recipes whose run-time dependencies lead to it: programs of these
+    may use it without making it a dependency of the recipe.
+    """
+    texts_of: dict[TaskKey, list[str]] = {}
+    for own in runs.values():
+        for run in own:
+            programs = _programs(run.packages)
+            for package, rows in run.uses.used.items():
+                if len(chains.get(package.recipe, ())) < 2:
+                    continue
+                bringers = brought_by.get(package.recipe, frozenset())
+                rows = tuple(row for row in rows if not _is_indirect(row, programs, bringers))
+                texts = [evidence(run.key, row) for row in rows]
+                texts_of.setdefault(package, []).extend(texts)
+    return [
+        Transitive(recipe, package, chains[package.recipe], tuple(dict.fromkeys(texts)))
+        for package, texts in sorted(texts_of.items())
+        if texts
+    ]
+
+
+def _programs(packages: Iterable[NeededPackage]) -> dict[str, str]:
+    """Return the absolute path of each file of a package -> the package's recipe."""
+    return {
+        f"{place}/{path}": package.key.recipe
+        for package in packages
+        for place in package.places
+        for path, item in package.items.items()
+        if not item.is_folder
+    }
+
+
+def _is_indirect(read: Read, programs: Mapping[str, str], bringers: frozenset[str]) -> bool:
+    """Return whether only programs of packages that need the used one themselves used it."""
+    users = {programs.get(program, "") for program in read.programs}
+    return bool(users) and users <= bringers
+
+
+def find_floating(
+    recipe: str,
+    runs: Runs,
+    provided: Mapping[str, Sequence[SysrootPath]],
+    cyclic: frozenset[str],
+) -> list[Floating]:
+    """Return the recipes that provide files which tasks looked for in vain.
+
+    `provided` maps a recipe to such files. The recipes in `cyclic` depend on this one.
+    """
+    tasks: dict[SysrootPath, dict[TaskKey, None]] = {}
+    for key, path in sorted(lookups(runs)):
+        tasks.setdefault(path, {})[key] = None
+    return [
+        Floating(
+            recipe,
+            provider,
+            tuple(f"{key} looked for {path[1]}" for path in paths for key in tasks.get(path, ())),
+            is_cyclic=provider in cyclic,
+        )
+        for provider, paths in sorted(provided.items())
+        if provider != recipe
+    ]
+
+
+def lookups(runs: Runs) -> set[tuple[TaskKey, SysrootPath]]:
+    """Return the paths in sysroots that tasks looked for in vain, with the tasks."""
+    return {
+        (run.key, path)
+        for own in runs.values()
+        for run in own
+        for row in run.uses.missing
+        if (path := run.places.inside(row.path)) is not None
+    }
+
+
+def find_idle_tools(runs: Runs, *, minimum: int = 1) -> list[IdleTool]:
+    """Return the host tools that tasks declare, and that no recorded run used.
+
+    Only tasks with enough complete traces are judged.
+    """
+    idle = []
+    for key, own in sorted(runs.items()):
+        if not own or sum(map(is_traced, own)) < minimum:
+            continue
+        used = {name for run in own for name in _used_tools(run)}
+        idle += [IdleTool(key, name) for name in own[0].tools if name not in used]
+    return idle
+
+
+def _used_tools(run: RecordedReads) -> set[str]:
+    """Return the names of the host tools that a run used, by any path that ends in their names."""
+    rows = run.reads.rows if run.reads is not None else ()
+    used = {row.path for row in rows if row.kinds != MISSING}
+    names = {path.rpartition("/")[2] for path in used}
+    return {name for name, path in run.tools.items() if name in names or path in used}

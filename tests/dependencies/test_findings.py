@@ -1,0 +1,146 @@
+"""Findings about dependencies, from lists of reads alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from prov.dependencies.findings import (
+    Certainty,
+    RecordedReads,
+    Runs,
+    find_floating,
+    find_idle_tools,
+    find_transitive,
+    find_unused,
+)
+from prov.dependencies.usage import Item, NeededPackage, Places
+from prov.reads.reads import COMPLETE, NOT_RECORDED, Read, Reads, incomplete
+from prov.records.keys import TaskKey
+
+TOP = "/build/sysroot"
+COMPILE, INSTALL = TaskKey("hello:compile"), TaskKey("hello:install")
+PLACES = Places((TOP,), ("/build/sysroot-native",), is_sandboxed=True)
+OVERFLOW = incomplete("overflow")
+
+
+def package(name: str) -> NeededPackage:
+    """Return a package with a file of its name in usr/lib."""
+    items = {"usr": Item(is_folder=True), "usr/lib": Item(is_folder=True)}
+    return NeededPackage(TaskKey(f"{name}:install"), (TOP,), {**items, f"usr/lib/{name}": Item()})
+
+
+def run(
+    key: TaskKey = COMPILE,
+    rows: Mapping[str, str] | None = None,
+    opens: str = COMPLETE,
+    probes: str = COMPLETE,
+    names: str = "a b",
+    tools: Mapping[str, str] | None = None,
+    programs: tuple[str, ...] = (),
+) -> RecordedReads:
+    reads = [Read(path, kinds, "", programs) for path, kinds in (rows or {}).items()]
+    packages = tuple(map(package, names.split()))
+    return RecordedReads(key, Reads.of(reads, opens, probes), packages, tools or {}, PLACES)
+
+
+A, B = f"{TOP}/usr/lib/a", f"{TOP}/usr/lib/b"
+DECLARED = [TaskKey("a:install"), TaskKey("b:install")]
+
+
+@pytest.mark.parametrize(
+    ("runs", "unused", "unknown"),
+    [
+        ({COMPILE: [run(rows={A: "o"})]}, {"b": "traced"}, 0),
+        ({COMPILE: [run(rows={A: "s"})]}, {"b": "traced"}, 0),
+        ({COMPILE: [run(rows={A: "x", B: "s"})]}, {}, 0),
+        # lookups that failed are not uses
+        ({COMPILE: [run(rows={f"{TOP}/usr/lib/c": "m"})]}, {"a": "traced", "b": "traced"}, 0),
+        # without probes, only candidates
+        (
+            {COMPILE: [run(rows={A: "o"}, probes=NOT_RECORDED)]},
+            {"b": "candidate"},
+            0,
+        ),
+        # a listed folder has the file's name
+        ({COMPILE: [run(rows={A: "o", f"{TOP}/usr/lib": "d"})]}, {"b": "candidate"}, 0),
+        # after an overflow nothing is named
+        ({COMPILE: [run(opens=OVERFLOW, probes=OVERFLOW)]}, {}, 1),
+        ({COMPILE: [RecordedReads(COMPILE, None, (package("a"),))]}, {}, 1),
+        # an earlier complete run counts, and uses in incomplete ones do
+        (
+            {COMPILE: [run(rows={A: "o"}, opens=OVERFLOW, probes=OVERFLOW), run()]},
+            {"b": "traced"},
+            0,
+        ),
+        # every task with the package counts
+        (
+            {COMPILE: [run(rows={A: "o"})], INSTALL: [run(INSTALL, rows={B: "o"})]},
+            {},
+            0,
+        ),
+        ({COMPILE: [run(rows={A: "o"})], INSTALL: [run(INSTALL, opens=OVERFLOW)]}, {}, 1),
+        ({COMPILE: [run(rows={A: "o"})], INSTALL: [run(INSTALL, names="")]}, {"b": "traced"}, 0),
+        ({COMPILE: []}, {}, 0),
+    ],
+)
+def test_unused(runs: Runs, unused: dict[str, str], unknown: int) -> None:
+    found, gaps = find_unused("hello", DECLARED, runs)
+    assert {own.package.recipe: str(own.certainty) for own in found} == unused
+    assert len(gaps) == unknown
+    if gaps:
+        assert gaps[0].reason
+
+
+def test_the_number_of_traces_is_required() -> None:
+    runs = {COMPILE: [run(rows={A: "o"}), run(probes=NOT_RECORDED)]}
+    found, _ = find_unused("hello", DECLARED, runs, minimum=2)
+    assert [(own.certainty, own.reason) for own in found] == [
+        (Certainty.CANDIDATE, "1 of 2 complete traces of hello:compile are recorded")
+    ]
+
+
+def test_a_package_in_an_unknown_place_is_never_named() -> None:
+    hidden = NeededPackage(TaskKey("a:install"), (), {"usr/lib/a": Item()})
+    own = RecordedReads(COMPILE, Reads((), COMPLETE, COMPLETE), (hidden,))
+    assert find_unused("hello", DECLARED, {COMPILE: [own]}) == ([], [])
+
+
+CHAINS = {"a": ("hello depends on a",), "b": ("hello depends on a", "which needs b at run time")}
+
+
+@pytest.mark.parametrize(
+    ("programs", "names"),
+    [((), ["b"]), (("/usr/bin/ld",), ["b"]), ((A,), []), ((A, "/usr/bin/ld"), ["b"])],
+)
+def test_transitive(programs: tuple[str, ...], names: list[str]) -> None:
+    runs = {COMPILE: [run(rows={A: "o", B: "o"}, programs=programs)]}
+    found = find_transitive("hello", CHAINS, {"b": frozenset("a")}, runs)
+    assert [own.package.recipe for own in found] == names
+    for own in found:
+        assert own.evidence == (f"hello:compile opened {B}",)
+        assert own.chain == CHAINS["b"]
+
+
+def test_floating() -> None:
+    runs = {COMPILE: [run(rows={f"{TOP}/usr/lib/c": "m", "/elsewhere/usr/lib/d": "m"})]}
+    provided = {"c": [(False, "usr/lib/c")], "hello": [(False, "usr/lib/c")]}
+    found = find_floating("hello", runs, provided, frozenset())
+    assert [(own.provider, own.evidence, own.is_cyclic) for own in found] == [
+        ("c", ("hello:compile looked for usr/lib/c",), False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("runs", "idle"),
+    [
+        ([run(tools={"make": "/usr/bin/make"})], ["make"]),
+        ([run(rows={"/build/hosttools/make": "x"}, tools={"make": "/usr/bin/make"})], []),
+        ([run(rows={"/usr/bin/gmake": "o"}, tools={"make": "/usr/bin/gmake"})], []),
+        ([run(rows={"/bin/make": "m"}, tools={"make": "/usr/bin/make"})], ["make"]),
+        ([run(tools={"make": "/usr/bin/make"}, probes=NOT_RECORDED)], []),
+    ],
+)
+def test_idle_tools(runs: list[RecordedReads], idle: list[str]) -> None:
+    assert [own.tool for own in find_idle_tools({COMPILE: runs})] == idle
