@@ -1,4 +1,4 @@
-"""`prov bisect`: start, continue, log, replay, reset."""
+"""`prov bisect`: start, commits, continue, log, replay, reset."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from prov.text import name_text
 
 from .bisection import alone, bisect_to_end, new_log, recorded_log
 from .build import Sandbox
+from .commit_bisection import search_commits
 from .context import JsonOption, StoreOption, open_store
 from .help import CommandGroup
 from .output import say
@@ -83,8 +84,7 @@ def start(
         prov bisect start release-1.0 latest -- ./boots.sh
     """
     opened = open_store(store)
-    if not command:
-        raise typer.BadParameter("no command: write prov bisect start GOOD BAD -- ./test.sh")
+    check_command_given(command)
     log = new_log(opened)
     good_build, bad_build = builds.find_build(opened, good), builds.find_build(opened, bad)
     question = logs.Question(
@@ -95,10 +95,16 @@ def start(
         repeat,
         not no_combination,
     )
-    commands.check_command(command)
     candidates.candidates_of(opened, question)  # raises before the log exists
     log.begin(question)
     bisect_to_end(opened, log, sandbox, json=json)
+
+
+def check_command_given(command: list[str]) -> None:
+    """Raise BadParameter or ProvError unless a test is given that can be run."""
+    if not command:
+        raise typer.BadParameter("no command: write prov bisect start GOOD BAD -- ./test.sh")
+    commands.check_command(command)
 
 
 def _subject(option: str, build: build_list.BuildList, name: str) -> str:
@@ -112,6 +118,43 @@ def _subject(option: str, build: build_list.BuildList, name: str) -> str:
             f"build {name} has {len(targets)} targets: name one with --of {target}@output"
         )
     return f"{targets[0]}@output"
+
+
+@group.command("commits")
+def commits(
+    good: Annotated[str, typer.Argument(metavar="GOOD", help="A good commit.")],
+    bad: Annotated[str, typer.Argument(metavar="BAD", help="A later, bad commit.")],
+    command: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="-- COMMAND",
+            help="The test. prov replaces {} with the directory, or appends it.",
+        ),
+    ],
+    steps: Annotated[
+        str,
+        typer.Option(
+            "--steps", metavar="BUILD", help="Repeat this build's steps. Default: the latest build."
+        ),
+    ] = "latest",
+    json: JsonOption = False,
+    sandbox: Sandbox = "",
+    store: StoreOption = None,
+) -> None:
+    """Find the git commit that broke something, by repeating recorded steps.
+
+    git chooses commits between GOOD and BAD. For each, prov repeats the steps that `prov run`
+    recorded, in a clone, and runs your test. A step whose inputs are recorded does not run again. A
+    commit on which a step fails is skipped. The steps have no network, and only the clone is
+    writable.
+
+    Example:
+
+        prov bisect commits v1.0 main --steps ci-42 -- ./test.sh
+    """
+    opened = open_store(store)
+    check_command_given(command)
+    search_commits(opened, good, bad, steps, command, sandbox, json=json)
 
 
 @group.command("continue")

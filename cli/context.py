@@ -181,7 +181,7 @@ def open_session(
     """
     if not has_project():
         raise ProvError(
-            f"this command needs recipes: there is no {PROJECT_FILE} in {root()} or above",
+            f"this command needs recipes: neither {root()} nor a folder above has a {PROJECT_FILE}",
             hint="run `prov init` to create one",
         )
     path = store_path(option)

@@ -8,7 +8,6 @@ excludes, such as `.git`, are not there.
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from prov.store.repository import Store
 from prov.worktree.checkout import checkout
 from prov.worktree.exclude import VERSION_CONTROL, Exclude
 from prov.worktree.snapshot import capture
-from prov.wrapped.recorded import recorded_command
+from prov.wrapped.recorded import recorded_command, recorded_step
 from prov.wrapped.run import output_of, run_command
 
 PASSED = ("TERM", "HOME", "USER", "PATH")
@@ -113,14 +112,19 @@ def _compared(
     if problem:
         return Rerun(run.key, run, problem, log)
     record = read_run_record(store.objects, run.commit)
-    folders = shlex.split(record.facts(store.objects).get("outputdir", ""))
+    step = recorded_step(run.key, record.facts(store.objects))
     with store.objects.writer(memory=True) as writer:
-        snapshot = capture(store, directory, writer, exclude=Exclude(VERSION_CONTROL))
-        output, problem = output_of(snapshot, folders, writer)
+        snapshot = capture(
+            store, directory, writer, exclude=Exclude([*VERSION_CONTROL, *step.exclude])
+        )
+        output, problem = output_of(snapshot, step.outputs, writer)
         if output is None or record.result is None:
             return Rerun(run.key, run, problem, log)
         is_same = write_output(writer, output) == record.result
         differences = []
         if not is_same:
             differences = diff_pairs(writer, read_pair(store.objects, record.result), output.pair)
+        if step.gitignore and not step.outputs:
+            # the restored directory is in no work tree, so git cannot list what it ignores
+            differences = [each for each in differences if each.letter != "A"]
         return Rerun(run.key, run, "", log, tuple(differences), at_its_path=at_its_path)

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -70,14 +70,16 @@ def git_environment(*, user_configuration: bool = False) -> dict[str, str]:
     )
 
 
-def call_git(command: Sequence[str], *, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def call_git(
+    command: Sequence[str], *, data: bytes = b"", variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
     """Run a git command line with `data` as its input; return its status and output.
 
-    Start the command line with `git_program()` or with what `git_command` yields.
+    Start the command line with `git_program()` or with what `git_command` yields. `variables` are
+    set in addition to those of `git_environment`.
     """
-    return subprocess.run(
-        command, input=data, capture_output=True, env=git_environment(), check=False
-    )
+    environment = git_environment() | dict(variables or {})
+    return subprocess.run(command, input=data, capture_output=True, env=environment, check=False)
 
 
 def start_git(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 
 from prov.errors import FORGET_RUN, StoreError
+from prov.records.keys import TaskKey
 from prov.records.record import read_run_record
 from prov.store.objects import Oid
 from prov.store.repository import Store
+from prov.wrapped.run import Step
 
 
 def is_command(store: Store, commit: Oid) -> bool:
@@ -29,3 +32,14 @@ def recorded_command(store: Store, commit: Oid) -> list[str]:
         raise StoreError(
             f"invalid record: command {text[:200]!r}: {error}", hint=FORGET_RUN
         ) from error
+
+
+def recorded_step(key: TaskKey, facts: Mapping[str, str]) -> Step:
+    """Return how a run was recorded, from the facts in its record. Raises StoreError."""
+    try:
+        outputs, exclude = (shlex.split(facts.get(name, "")) for name in ("outputdir", "exclude"))
+    except ValueError as error:
+        raise StoreError(
+            f"invalid record of {key}: outputdir or exclude: {error}", hint=FORGET_RUN
+        ) from error
+    return Step.parse(key, outputs=outputs, exclude=exclude, gitignore="gitignore" in facts)

@@ -28,7 +28,7 @@ from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.worktree.attributes import EMPTY, Pair, nest
 from prov.worktree.snapshot import Snapshot, remember
-from prov.wrapped.builds import Member, add_to_build, check_build, predecessor
+from prov.wrapped.builds import Member, Source, add_to_build, check_build, predecessor
 from prov.wrapped.directory import Directory, Omissions, recording
 from prov.wrapped.version_control import revision_facts
 
@@ -110,6 +110,15 @@ class Ran:
     """More facts for the record."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run recorded in no build yet."""
+
+    member: Member
+    commit: CommitId
+    problem: str
+
+
 def _output_path(text: str) -> str:
     path = os.path.normpath(text)
     if path.startswith(("/", "..")):
@@ -166,21 +175,38 @@ def record(directory: Directory, step: Step, start: Start, ran: Ran) -> Recorded
 
     `start` is the state of the directory before the run. Raises CaptureError.
     """
+    store = directory.store
+    source = predecessor(store, step.build, start.commit)
+    ended = record_alone(directory, step, start, ran, source)
+    build = add_to_build(store, step.build, ended.member)
+    code = 1 if ended.problem else ran.code
+    return RecordedRun(ended.member.run.tag, ended.commit, build, code, ended.problem)
+
+
+def record_alone(
+    directory: Directory, step: Step, start: Start, ran: Ran, source: Source | None
+) -> Ended:
+    """Record a run that has ended, in no build.
+
+    `source` is the run that left the directory in the state `start`, if it is a step of the same
+    build. Raises CaptureError.
+    """
     store, writer = directory.store, directory.writer
-    task_hash = _write_inputs(store, writer, step, start, ran)
+    task_hash = write_inputs(writer, step, start, ran, source)
     snapshot = directory.capture()
     output, problem = output_of(snapshot, step.outputs, writer) if ran.code == 0 else (None, "")
-    code = 1 if problem else ran.code
     facts = {
-        "result": _result(code, problem),
+        "result": _result(1 if problem else ran.code, problem),
         "began": f"{ran.began:.3f}",
         "seconds": f"{ran.seconds:.3f}",
         "workdir": str(directory.path.resolve()),
         "host": socket.gethostname(),
         **ran.facts,
     }
-    if step.outputs:
-        facts["outputdir"] = shlex.join(step.outputs)
+    lists = {"outputdir": step.outputs, "exclude": step.exclude}
+    facts |= {name: shlex.join(paths) for name, paths in lists.items() if paths}
+    if step.gitignore:
+        facts["gitignore"] = "yes"
     extra: dict[str, Pair | Oid | str] = {}
     if output is not None and not step.outputs:
         # only what has a name is the output; history shows the whole directory
@@ -202,7 +228,7 @@ def record(directory: Directory, step: Step, start: Start, ran: Ran) -> Recorded
     writer.finish()
     tag = new_run(store, step.key, task_hash, recorded.commit, failed=output is None)
     updates = [tag, RefUpdate(directory.ref, recorded.commit)]
-    if output is not None:
+    if output is not None and "aside" not in facts:
         name = str(OutputRef(step.key, task_hash))
         updates.append(RefUpdate(name, recorded.output_commit))
     store.refs.update(*updates)
@@ -211,8 +237,7 @@ def record(directory: Directory, step: Step, start: Start, ran: Ran) -> Recorded
     assert ref is not None  # `new_run` made its name
     result = Records(store).record(recorded.commit).result or recorded.output
     member = Member(ref, result, ran.began, ran.seconds, added)
-    build = add_to_build(store, step.build, member)
-    return RecordedRun(ref.tag, recorded.commit, build, code, problem)
+    return Ended(member, recorded.commit, problem)
 
 
 def _result(code: int, problem: str) -> str:
@@ -240,13 +265,10 @@ def output_of(
     return Output(nest(writer, pairs)), ""
 
 
-def _write_inputs(
-    store: Store, writer: ObjectWriter, step: Step, start: Start, ran: Ran
+def write_inputs(
+    writer: ObjectWriter, step: Step, start: Start, ran: Ran, source: Source | None
 ) -> TaskHash:
-    """Write the inputs tree of a run.
-
-    If the directory is as a run of the same build left it, an edge leads to that run.
-    """
+    """Write the inputs tree of a run, with an edge to the run that left the directory so."""
     definition = [f"task {step.key}\n", *(f"outputdir {path}\n" for path in step.outputs)]
     texts = {"task": "".join(definition).encode("utf-8", "surrogateescape")}
     if ran.command:
@@ -256,7 +278,6 @@ def _write_inputs(
     entries = [
         Entry(name.encode(), MODE_FILE, writer.add("blob", text)) for name, text in texts.items()
     ]
-    source = predecessor(store, step.build, start.commit)
     if source is not None and source.key != step.key:
         oid = writer.add("blob", f"{source.output.hex()}\n".encode())
         edges = writer.add_tree([Entry(source.key.encode(), MODE_FILE, oid)])

@@ -142,7 +142,7 @@ def test_statements(project: Project) -> None:
     ],
 )
 def test_commands_for_recipes_say_so(project: Project, words: tuple[str, ...]) -> None:
-    assert "this command needs recipes: there is no prov.toml" in project.refused(*words)
+    assert "this command needs recipes: neither" in project.refused(*words)
 
 
 def test_a_missing_output_is_a_failure(project: Project) -> None:

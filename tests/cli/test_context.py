@@ -91,7 +91,10 @@ def test_without_a_project_there_are_defaults(folder: Path) -> None:
     assert context.exclude_here() == []
     assert context.rules_here().builds == 20
     assert context.session_here(store, None) is None
-    with pytest.raises(ProvError, match=r"this command needs recipes: there is no prov\.toml"):
+    with pytest.raises(
+        ProvError,
+        match=r"this command needs recipes: neither .* nor a folder above has a prov\.toml",
+    ):
         context.open_session(None, None)
 
 

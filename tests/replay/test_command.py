@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,20 @@ def test_the_record_of_a_rerun_stays_alone(store: Store, folder: Path) -> None:
     again(store, run)
     assert store.refs.list("refs/") == refs
     assert Records(store).facts(run.commit)["result"] == "ok"
+
+
+def test_paths_that_the_record_excludes_do_not_differ(store: Store, folder: Path) -> None:
+    step = Step.parse("app:compile", exclude=["*.log"])
+    command = ["sh", "-c", "date +%N >time.log; echo >b"]
+    ran = run_as(store, folder, step, command, ENVIRONMENT, lambda _chunk: None)
+    assert again(store, find_run(store, ran.tag)).same
+
+
+def test_paths_that_git_ignores_do_not_differ(store: Store, tmp_path: Path) -> None:
+    top = tmp_path / "tree"
+    subprocess.run(["git", "init", "-q", top], check=True)
+    (top / ".gitignore").write_text("*.o\n")
+    step = Step.parse("app:compile", gitignore=True)
+    command = ["sh", "-c", "date +%N >a.o; echo >b"]
+    ran = run_as(store, top, step, command, ENVIRONMENT, lambda _chunk: None)
+    assert again(store, find_run(store, ran.tag)).same

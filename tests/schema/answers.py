@@ -419,6 +419,20 @@ class Bisect(Answer, tag="bisect"):
     """Changes before the last good build without which the causes are not bad."""
 
 
+class BisectCommits(Answer, tag="bisect-commits"):
+    """The result of a bisection of a git history."""
+
+    commands = ("prov bisect commits",)
+    commits: list[str]
+    """The first bad commit; several if commits among them could not be judged."""
+    subject: str
+    """The subject of the first bad commit; empty if there are several."""
+    tested: Count
+    """The number of commits for which the test ran."""
+    steps: Count
+    """The number of steps that ran; the others had the inputs of recorded runs."""
+
+
 # the project
 
 
