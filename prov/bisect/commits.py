@@ -189,7 +189,7 @@ class CommitSearch:
             )
 
     def _judge(self, commit: str) -> Verdict:
-        """Build a commit, which is checked out, and run the test."""
+        """Build the commit in the work tree, and run the test."""
         self.watcher.trying(commit, self._subject(commit))
         verdict: Verdict = "skip"
         if self._repeater(commit).repeat(self.steps, self._count):

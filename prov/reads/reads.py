@@ -10,7 +10,7 @@ STATE is the state that the task saw, if it was recorded: `prov.reads.state` def
 is the path of a program that used the path, if it was recorded. Backslashes and characters that are
 not printable ASCII are escaped as in Python's string literals.
 
-`opens` covers files that were opened, executed or listed, `probes` all other lookups: failed ones,
+`opens` covers opened, executed and listed files, `probes` all other lookups: failed ones,
 uses of `stat`, and symbolic links on the way. Each is `complete`, `not recorded`, or `incomplete: `
 and the reason. Nothing follows from the absence of a path in an incomplete list.
 """
