@@ -11,7 +11,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests import fuzz as fuzzers
-from tests.fuzz import build, history, others, remote, store, worktree
+from tests.fuzz import build, history, others, reads, remote, store, worktree
 from tests.fuzz.found import FOUND
 from tests.fuzz.guided import fuzz
 from tests.fuzz.mutation import mutated, pumped
@@ -19,7 +19,7 @@ from tests.fuzz.parser import Parser, attack, watched
 
 PARSERS: list[Parser] = [
     *(*store.PARSERS, *worktree.PARSERS, *remote.PARSERS),
-    *(*build.PARSERS, *history.PARSERS, *others.PARSERS),
+    *(*build.PARSERS, *history.PARSERS, *others.PARSERS, *reads.PARSERS),
 ]
 EXAMPLES, SLOW_EXAMPLES = 20, 6
 MUTATIONS = 8

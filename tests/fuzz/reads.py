@@ -1,0 +1,31 @@
+"""Parsers of the files in which build tools state what they looked for and read."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from prov.reads.buildfiles.autoconf import parse_config_cache, parse_config_log
+from prov.reads.buildfiles.cmake import parse_cmake_cache
+from prov.reads.buildfiles.depfile import parse_depfile, parse_ninja_deps
+from prov.reads.buildfiles.meson import parse_meson_log
+from tests.fuzz.parser import Parser
+from tests.reads.buildfiles import test_autoconf, test_cmake, test_depfile, test_meson
+
+_NINJA = test_depfile.ninja({"main.o": ("main.c", "greet.h"), "greet.o": ("greet.c",)})
+
+
+def _starts(*examples: bytes) -> st.SearchStrategy[bytes]:
+    """Generate the beginnings of examples."""
+    return st.sampled_from(examples).flatmap(
+        lambda data: st.integers(0, len(data)).map(lambda end: data[:end])
+    )
+
+
+PARSERS = [
+    Parser("config.log", parse_config_log, None, _starts(test_autoconf.LOG)),
+    Parser("config.cache", parse_config_cache, None, _starts(test_autoconf.CACHE)),
+    Parser("CMakeCache.txt", parse_cmake_cache, None, _starts(test_cmake.CACHE)),
+    Parser("meson-log.txt", parse_meson_log, None, _starts(test_meson.LOG)),
+    Parser("depfile", parse_depfile, None, _starts(test_depfile.AUTOMAKE, b"a.o b.o: a.c\n" * 3)),
+    Parser("ninja deps", parse_ninja_deps, None, _starts(_NINJA)),
+]
