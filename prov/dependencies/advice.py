@@ -16,13 +16,14 @@ from prov.dependencies.findings import (
     find_idle_tools,
     find_transitive,
     find_unused,
-    lookups,
+    traced_lookups,
 )
 from prov.dependencies.providers import Provider, provided_files
 from prov.dependencies.recorded import ReadsReader
 from prov.errors import NameUnknown
 from prov.history.sysroot_contents import dependency_chains
 from prov.recipes.project import Project
+from prov.recipes.recipe import Recipe
 from prov.recipes.selectors import Selectors
 from prov.records.build_list import BuildList, walk_builds
 from prov.records.keys import TaskKey
@@ -77,7 +78,7 @@ class Advisor:
         return Advice(
             recipe.name,
             tuple(unused),
-            tuple(self._floating(recipe.name, runs, chains)),
+            tuple(self._floating(recipe, runs, chains)),
             tuple(find_transitive(recipe.name, chains, self._brought_by(chains), runs)),
             tuple(find_idle_tools(runs, minimum=self.minimum)),
             tuple(unknown),
@@ -114,23 +115,24 @@ class Advisor:
 
     def _floating(
         self,
-        recipe: str,
+        recipe: Recipe,
         runs: dict[TaskKey, list[RecordedReads]],
         chains: dict[str, tuple[str, ...]],
     ) -> list[Floating]:
-        paths: dict[bool, list[str]] = {False: [], True: []}
-        for _, (is_native, path) in lookups(runs):
-            paths[is_native].append(path)
-        if not any(paths.values()):
+        is_native = recipe.arch in NATIVE_ARCHITECTURES
+        lookups = traced_lookups(runs)
+        for path, texts in self._reader.stated_lookups(list(runs), is_native=is_native).items():
+            lookups.setdefault(path, []).extend(texts)
+        if not lookups:
             return []
         others = [
             provider
             for provider in self._all_providers()
-            if provider.key.recipe != recipe and provider.key.recipe not in chains
+            if provider.key.recipe != recipe.name and provider.key.recipe not in chains
         ]
-        provided = provided_files(self.store.objects, others, paths)
-        cyclic = frozenset(name for name in provided if recipe in self._dependencies(name))
-        return find_floating(recipe, runs, provided, cyclic)
+        provided = provided_files(self.store.objects, others, lookups)
+        cyclic = frozenset(name for name in provided if recipe.name in self._dependencies(name))
+        return find_floating(recipe.name, lookups, provided, cyclic)
 
     def _all_providers(self) -> Sequence[Provider]:
         """Return the outputs in the latest build that go into sysroots of any recipe."""

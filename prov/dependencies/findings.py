@@ -235,9 +235,13 @@ def _is_indirect(read: Read, programs: Mapping[str, str], bringers: frozenset[st
     return bool(users) and users <= bringers
 
 
+Lookups = Mapping[SysrootPath, Sequence[str]]
+"""Path in a sysroot that was looked for in vain -> evidence."""
+
+
 def find_floating(
     recipe: str,
-    runs: Runs,
+    lookups: Lookups,
     provided: Mapping[str, Sequence[SysrootPath]],
     cyclic: frozenset[str],
 ) -> list[Floating]:
@@ -245,30 +249,27 @@ def find_floating(
 
     `provided` maps a recipe to such files. The recipes in `cyclic` depend on this one.
     """
-    tasks: dict[SysrootPath, dict[TaskKey, None]] = {}
-    for key, path in sorted(lookups(runs)):
-        tasks.setdefault(path, {})[key] = None
-    return [
-        Floating(
-            recipe,
-            provider,
-            tuple(f"{key} looked for {path[1]}" for path in paths for key in tasks.get(path, ())),
-            is_cyclic=provider in cyclic,
-        )
-        for provider, paths in sorted(provided.items())
-        if provider != recipe
-    ]
+    floating = []
+    for provider, paths in sorted(provided.items()):
+        texts = dict.fromkeys(text for path in paths for text in lookups.get(path, ()))
+        if provider != recipe and texts:
+            floating.append(Floating(recipe, provider, tuple(texts), provider in cyclic))
+    return floating
 
 
-def lookups(runs: Runs) -> set[tuple[TaskKey, SysrootPath]]:
-    """Return the paths in sysroots that tasks looked for in vain, with the tasks."""
-    return {
-        (run.key, path)
+def traced_lookups(runs: Runs) -> dict[SysrootPath, list[str]]:
+    """Return the paths in sysroots that tasks looked for in vain, as their traces show."""
+    tasks = {
+        (path, run.key)
         for own in runs.values()
         for run in own
         for row in run.uses.missing
         if (path := run.places.inside(row.path)) is not None
     }
+    lookups: dict[SysrootPath, list[str]] = {}
+    for path, key in sorted(tasks):
+        lookups.setdefault(path, []).append(f"{key} looked for {path[1]}")
+    return lookups
 
 
 def find_idle_tools(runs: Runs, *, minimum: int = 1) -> list[IdleTool]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from prov.records.keys import TaskKey
 from prov.worktree.attributes import Pair, TreeReader, read_listing
+
+_Trie = dict[bytes, "_Trie"]
+_END = b""
+"""The name under which a trie marks the end of a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +26,19 @@ class Provider:
 
 
 def provided_files(
-    reader: TreeReader, providers: Iterable[Provider], paths: Mapping[bool, Iterable[str]]
+    reader: TreeReader, providers: Iterable[Provider], paths: Iterable[tuple[bool, str]]
 ) -> dict[str, list[tuple[bool, str]]]:
     """Return recipe -> the files and links that it provides, of paths relative to sysroots.
 
-    `paths` and the result distinguish the native sysroot (True) from the target's. Only folders on
-    the way to these paths are read.
+    A path is a pair: whether the sysroot is the native one, and the path there. Only folders on the
+    way to these paths are read.
     """
-    tries = {native: _trie(os.fsencode(path) for path in own) for native, own in paths.items()}
+    tries: dict[bool, _Trie] = {False: {}, True: {}}
+    for is_native, path in paths:
+        _add_path(tries[is_native], os.fsencode(path))
     provided: dict[str, list[tuple[bool, str]]] = defaultdict(list)
     for provider in providers:
-        trie = tries.get(provider.is_native, {})
+        trie = tries[provider.is_native]
         for folder in provider.folders:
             provided[provider.key.recipe] += [
                 (provider.is_native, os.fsdecode(path)) for path in _present(reader, folder, trie)
@@ -40,20 +46,10 @@ def provided_files(
     return {recipe: sorted(set(files)) for recipe, files in provided.items() if files}
 
 
-_Trie = dict[bytes, "_Trie"]
-_END = b""
-"""The name under which a trie marks the end of a path."""
-
-
-def _trie(paths: Iterable[bytes]) -> _Trie:
-    """Return paths as nested tables of their components."""
-    trie: _Trie = {}
-    for path in paths:
-        at = trie
-        for part in path.split(b"/"):
-            at = at.setdefault(part, {})
-        at[_END] = {}
-    return trie
+def _add_path(trie: _Trie, path: bytes) -> None:
+    for part in path.split(b"/"):
+        trie = trie.setdefault(part, {})
+    trie[_END] = {}
 
 
 def _present(reader: TreeReader, top: Pair, trie: _Trie) -> list[bytes]:

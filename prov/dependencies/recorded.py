@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from prov.dependencies.findings import RecordedReads
+from prov.dependencies.findings import RecordedReads, SysrootPath
 from prov.dependencies.providers import Provider
 from prov.dependencies.usage import Item, NeededPackage, Places
 from prov.history.names import RunName, runs
 from prov.history.sysroot_packages import contribution
+from prov.reads.buildfiles.collect import BuildFiles
+from prov.reads.buildfiles.lookup import Subject
 from prov.reads.reads import decode_reads
 from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE
 from prov.records.entries import READS
 from prov.records.ids import OutputId
 from prov.records.keys import TaskKey
 from prov.records.output import read_pair
-from prov.records.record import read_run_record
+from prov.records.record import read_run_record, read_workdir
 from prov.store.repository import Store
 from prov.tasks.job import Taken
 from prov.tasks.recorded import RecordedTask, read_task, taken_output
@@ -51,8 +53,10 @@ class ReadsReader:
 
     def runs(self, key: TaskKey) -> list[RecordedReads]:
         """Return the newest successful runs of a recipe's task, the newest first."""
-        listed = [run for run in runs(self.store, key.recipe, key.task) if not run.failed]
-        return [self._read(run) for run in listed[:NEWEST]]
+        return [self._read(run) for run in self._successful(key)[:NEWEST]]
+
+    def _successful(self, key: TaskKey) -> list[RunName]:
+        return [run for run in runs(self.store, key.recipe, key.task) if not run.failed]
 
     def _read(self, run: RunName) -> RecordedReads:
         objects = self.store.objects
@@ -102,6 +106,39 @@ class ReadsReader:
         if node.fixme:
             target = relocate(target, node.fixme, _token_paths(places))
         return Item(target=os.fsdecode(target))
+
+    def stated_lookups(
+        self, keys: Sequence[TaskKey], *, is_native: bool
+    ) -> dict[SysrootPath, list[str]]:
+        """Return what configure scripts of a recipe's tasks looked for in vain.
+
+        `is_native` states whether the recipe's libraries are in the native sysroot. Programs always
+        are.
+        """
+        lookups: dict[SysrootPath, list[str]] = {}
+        for key, files in self._build_files(keys):
+            for own in files.lookups():
+                if own.lookup.is_found:
+                    continue
+                text = f"{key}: {own.file}: {own.lookup.subject} {own.lookup.name} not found"
+                is_program = own.lookup.subject == Subject.PROGRAM
+                for path in own.lookup.paths():
+                    lookups.setdefault((is_native or is_program, path), []).append(text)
+        return lookups
+
+    def _build_files(self, keys: Sequence[TaskKey]) -> Iterator[tuple[TaskKey, BuildFiles]]:
+        """Yield the files of build tools after the last task in each WORKDIR, with that task."""
+        newest = {}
+        for key in keys:
+            for run in self._successful(key)[:1]:
+                newest[key] = read_task(self.store, key, run.commit)
+        earlier = {before for task in newest.values() for before in task.definition.after}
+        for key, task in newest.items():
+            if key not in earlier and task.commit is not None:
+                record = read_run_record(self.store.objects, task.commit)
+                workdir = record.facts(self.store.objects).get("seen-workdir", "")
+                tree = read_workdir(self.store.objects, task.commit).tree
+                yield key, BuildFiles(self.store.objects, tree, workdir)
 
     def providers(self, keys: Iterable[TaskKey], native: frozenset[str]) -> Iterator[Provider]:
         """Yield the outputs of tasks; `native` are the recipes of the native sysroot."""

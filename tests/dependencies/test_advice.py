@@ -85,6 +85,16 @@ def test_a_recipe_without_a_build_is_named(built: Tiny) -> None:
         advise(built, "new")
 
 
+def test_what_a_configure_script_did_not_find_is_floating(tmp_path: Path) -> None:
+    project = tiny(tmp_path)
+    log = "printf 'configure:1: checking for floating.h\\nconfigure:1: result: no\\n'"
+    app = program(f"{log} > config.log; echo > result", "")
+    project.build({"floating.toml": RECIPES["floating.toml"], "app.toml": app}, "world")
+    [floating] = advise(project, "app").floating
+    assert floating.provider == "floating"
+    assert floating.evidence == ("app:collect: config.log: header floating.h not found",)
+
+
 def test_dependencies_of_a_class_are_left_out_of_patches(tmp_path: Path) -> None:
     project = tiny(tmp_path)
     shared = "depends = ['unused']\n"

@@ -14,6 +14,7 @@ from prov.dependencies.findings import (
     find_idle_tools,
     find_transitive,
     find_unused,
+    traced_lookups,
 )
 from prov.dependencies.usage import Item, NeededPackage, Places
 from prov.reads.reads import COMPLETE, NOT_RECORDED, Read, Reads, incomplete
@@ -125,8 +126,9 @@ def test_transitive(programs: tuple[str, ...], names: list[str]) -> None:
 
 def test_floating() -> None:
     runs = {COMPILE: [run(rows={f"{TOP}/usr/lib/c": "m", "/elsewhere/usr/lib/d": "m"})]}
+    lookups = traced_lookups(runs)
     provided = {"c": [(False, "usr/lib/c")], "hello": [(False, "usr/lib/c")]}
-    found = find_floating("hello", runs, provided, frozenset())
+    found = find_floating("hello", lookups, provided, frozenset())
     assert [(own.provider, own.evidence, own.is_cyclic) for own in found] == [
         ("c", ("hello:compile looked for usr/lib/c",), False)
     ]

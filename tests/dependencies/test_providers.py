@@ -14,19 +14,24 @@ from tests.history.recorded import write_files
 @pytest.mark.parametrize(
     ("paths", "provided"),
     [
-        ({False: ["usr/include/z.h"]}, {"z": [(False, "usr/include/z.h")]}),
-        ({True: ["usr/include/z.h"]}, {}),
-        ({True: ["usr/bin/tool", "usr/bin"]}, {"tool": [(True, "usr/bin/tool")]}),
+        ([(False, "usr/include/z.h")], {"z": [(False, "usr/include/z.h")]}),
+        ([(True, "usr/include/z.h")], {}),
+        ([(True, "usr/bin/tool"), (True, "usr/bin")], {"tool": [(True, "usr/bin/tool")]}),
         # a folder is not a file, and a file has nothing below it
-        ({False: ["usr/include", "usr/include/z.h/x", "", ".", "usr/./include/z.h"]}, {}),
+        (
+            [(False, path) for path in ("usr/include", "usr/include/z.h/x", "", ".", "usr/./lib")],
+            {},
+        ),
         # one path is the start of another
-        ({False: ["usr/include/z.h", "usr/include/z.h/x"]}, {"z": [(False, "usr/include/z.h")]}),
-        ({False: []}, {}),
-        ({}, {}),
+        (
+            [(False, "usr/include/z.h"), (False, "usr/include/z.h/x")],
+            {"z": [(False, "usr/include/z.h")]},
+        ),
+        ([], {}),
     ],
 )
 def test_provided_files(
-    store: Store, paths: dict[bool, list[str]], provided: dict[str, list[tuple[bool, str]]]
+    store: Store, paths: list[tuple[bool, str]], provided: dict[str, list[tuple[bool, str]]]
 ) -> None:
     with store.objects.writer() as writer:
         library = write_files(writer, {"usr/include/z.h": "z", "usr/lib/libz.so": "z"})
