@@ -11,7 +11,7 @@ import typer
 from prov.store import joining, repository
 from prov.wrapped import run
 
-from .context import StoreOption, exclude_here, store_path
+from .context import StoreOption, create_store, exclude_here
 from .output import note, say
 from .progress import shown_progress
 
@@ -68,7 +68,7 @@ def command(
 
         prov capture build/ --as app:compile
     """
-    opened = repository.Store.create(store_path(store))
+    opened = create_store(store)
     with shown_progress():
         captured = run.capture_as(
             opened, directory, named_step(name, build, outputs, gitignore=gitignore)

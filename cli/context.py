@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from prov.bitbake import setup
-from prov.errors import ProvError
+from prov.errors import ProvError, StoreError
 from prov.recipes import PROJECT_FILE
 from prov.recipes import project as projects
 from prov.scheduler import session as sessions
@@ -111,6 +111,30 @@ def open_store(option: Path | None) -> repository.Store:
     return repository.Store.open(store_path(option))
 
 
+def create_store(option: Path | None) -> repository.Store:
+    """Open the store, or create it. git ignores a new store in a work tree."""
+    path = store_path(option)
+    is_new = not path.exists()
+    store = repository.Store.create(path)
+    if is_new:
+        hide_store(path)
+    return store
+
+
+def hide_store(path: Path) -> None:
+    """Make git ignore a store in a work tree, and print a remark."""
+    from prov.wrapped.work_tree import WorkTree  # only new stores need it
+
+    work_tree = WorkTree.containing(path.parent)
+    if work_tree is None:
+        return
+    try:
+        if not work_tree.is_ignored(path):
+            remark(f"git ignores the store: added to {work_tree.exclude(path)}")
+    except (OSError, StoreError) as error:
+        remark(f"git may not ignore the store: {error}; add {path.name}/ to .gitignore")
+
+
 def open_project(store: repository.Store, settings: list[str] | None) -> projects.Project:
     """Load the project, with the variables of --set. Raises BadParameter."""
     overrides = {}
@@ -184,8 +208,7 @@ def open_session(
             f"this command needs recipes: neither {root()} nor a folder above has a {PROJECT_FILE}",
             hint="run `prov init` to create one",
         )
-    path = store_path(option)
-    store = repository.Store.create(path) if create else repository.Store.open(path)
+    store = create_store(option) if create else open_store(option)
     return sessions.Session(
         open_project(store, settings),
         store,

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from prov.recipes import PROJECT_FILE
-from prov.store import git, repository
+from prov.store import repository
 
-from .context import StoreOption, store_path
-from .output import remark, say
+from .context import StoreOption, hide_store, store_path
+from .output import say
 
 PROJECT = """\
 # The folders with recipes, and settings for all recipes. See docs/recipes.md in prov's repository.
@@ -29,6 +29,8 @@ def command(
 ) -> None:
     """Create a store, and prov.toml if it is missing.
 
+    In a git work tree, prov adds the store to .git/info/exclude, so that git ignores it.
+
     Examples:
 
         prov init
@@ -44,6 +46,4 @@ def command(
     path = store_path(store)
     repository.Store.create(path)
     say(f"the store is {path}")
-    command = [git.git_program(), "-C", str(path.parent), "check-ignore", "-q", path.name]
-    if git.call_git(command).returncode == 1:  # 128: not in a git work tree
-        remark(f"git does not ignore {path.name}/: add it and the build directory to .gitignore")
+    hide_store(path)

@@ -16,7 +16,7 @@ from prov.store import git, repository
 from prov.text import count_text, parse_size, size_text
 from prov.transport import access, address, errors
 
-from .context import JsonOption, StoreOption, open_store, store_path
+from .context import JsonOption, StoreOption, create_store, open_store
 from .help import CommandGroup
 from .output import note, note_all, remark, say, say_json
 from .sharing import signing_key, user_access
@@ -113,7 +113,7 @@ def add(
         prov remote add team file:///srv/cache --push
         prov remote add team https://cache.example.org/team --signers team.keys
     """
-    opened = repository.Store.create(store_path(store))
+    opened = create_store(store)
     new = settings.make_remote(
         name,
         os.path.expanduser(url),

@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
-from prov.store import repository
 from prov.wrapped import run
 
 from .capture import AsOption, GitignoreOption, LabelOption, OutputOption, join_packs, named_step
-from .context import StoreOption, store_path
+from .context import StoreOption, create_store
 from .output import note, pass_on
 from .progress import shown_progress
 
@@ -42,7 +41,7 @@ def command(
         prov run -C src --as app:compile -- make -j4
         prov run --build ci-42 --output image --as app:install -- ./install.sh image
     """
-    opened = repository.Store.create(store_path(store))
+    opened = create_store(store)
     step = named_step(name, build, outputs, gitignore=gitignore)
     with shown_progress():
         ran = run.run_as(opened, directory, step, argv, dict(os.environ), pass_on)

@@ -10,8 +10,10 @@ with global excludes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,9 +23,10 @@ from pathlib import Path
 from prov.errors import StoreError
 from prov.store.git import error_text, git_environment, git_program
 from prov.store.view import read_regular
+from prov.worktree.exclude import escaped
 
 _COMMON = ("objects", "refs", "packed-refs", "shallow", "reftable")
-_INFO = ("exclude", "attributes")
+_INFO = ("info/exclude", "info/attributes")
 _PLAIN_NAMES = (
     *("filemode", "symlinks", "ignorecase", "trustctime", "checkstat", "autocrlf", "eol"),
     *("precomposeunicode", "sparsecheckout", "sparsecheckoutcone"),
@@ -38,6 +41,7 @@ _FORMAT = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _GIT_FILE = b"gitdir: "
+_APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OBJECT_ID = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
@@ -115,6 +119,21 @@ class WorkTree:
             words = [*command, "check-ignore", "--quiet", "--", str(path)]
             return _call(words, environment, self.top).returncode == 0
 
+    def exclude(self, folder: Path) -> Path:
+        """Make git ignore a folder in the work tree, and return the file that states it.
+
+        This is `info/exclude`, which is not committed, and which linked work trees share. Raises
+        OSError if it cannot be written.
+        """
+        path = self.common / "info" / "exclude"
+        line = os.fsencode(f"/{escaped(folder.resolve().relative_to(self.top))}/\n")
+        try:
+            _append_line(path, line)
+        except OSError as error:
+            error.filename = str(path)
+            raise
+        return path
+
     def _ask(self, arguments: Sequence[str]) -> bytes:
         with self._command() as (command, environment):
             result = _call([*command, *arguments], environment, self.top)
@@ -129,16 +148,13 @@ class WorkTree:
             view = Path(folder)
             (view / "config").write_bytes(self._configuration())
             (view / "HEAD").write_bytes(_content(self.git_dir / "HEAD"))
-            for name in _COMMON:
-                (view / name).symlink_to(self.common / name)
             (view / "info").mkdir()
-            for name in _INFO:
-                (view / "info" / name).symlink_to(self.common / "info" / name)
-            (view / "info" / "sparse-checkout").symlink_to(self.git_dir / "info/sparse-checkout")
-            for shared_index in self.git_dir.glob("sharedindex.*"):
-                (view / shared_index.name).symlink_to(shared_index)
-            if (self.git_dir / "index").is_file():  # git would block on a pipe
-                (view / "index").symlink_to(self.git_dir / "index")
+            lent = [(self.common / name, name) for name in (*_COMMON, *_INFO)]
+            lent += [(self.git_dir / name, name) for name in ("index", "info/sparse-checkout")]
+            lent += [(path, path.name) for path in self.git_dir.glob("sharedindex.*")]
+            for path, name in lent:
+                if path.is_file() or path.is_dir():  # git would block on a pipe
+                    (view / name).symlink_to(path)
             yield (
                 [
                     *(git_program(), "--no-pager", "--no-optional-locks"),
@@ -156,6 +172,27 @@ class WorkTree:
         lines += [b"[extensions]\n"]
         lines += [b"\t%s = %s\n" % setting for setting in _FORMAT.findall(data)]
         return b"".join(lines)
+
+
+def _append_line(path: Path, line: bytes) -> None:
+    """Append a line to a file, which may be missing.
+
+    Follows no link, which could lead out of the repository.
+    """
+    with contextlib.suppress(FileExistsError):
+        path.parent.mkdir()
+    info = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fd = os.open(path.name, _APPEND, 0o644, dir_fd=info)
+    finally:
+        os.close(info)
+    with open(fd, "ab") as stream:
+        state = os.fstat(fd)
+        if not stat.S_ISREG(state.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        if state.st_size and os.pread(fd, 1, state.st_size - 1) != b"\n":
+            line = b"\n" + line
+        stream.write(line)
 
 
 def _content(path: Path) -> bytes:
