@@ -2,6 +2,7 @@
 
     opens complete
     probes not recorded
+    toolchain not recorded
                                             an empty line ends the facts
     KINDS<TAB>PATH<TAB>STATE<TAB>PROGRAM…
 
@@ -10,9 +11,10 @@ STATE is the state that the task saw, if it was recorded: `prov.reads.state` def
 is the path of a program that used the path, if it was recorded. Backslashes and characters that are
 not printable ASCII are escaped as in Python's string literals.
 
-`opens` covers opened, executed and listed files, `probes` all other lookups: failed ones,
-uses of `stat`, and symbolic links on the way. Each is `complete`, `not recorded`, or `incomplete: `
-and the reason. Nothing follows from the absence of a path in an incomplete list.
+`opens` covers opened, executed and listed files, `probes` all other lookups: failed ones, uses of
+`stat`, and symbolic links on the way. `toolchain` covers both outside the WORKDIR, the sysroots and
+the direct packages of a recipe's task. Each is `complete`, `not recorded`, or `incomplete: ` and
+the reason. Nothing follows from the absence of a path in an incomplete list.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ the path. `shared`: the use may be that of a different task that ran at the same
 COMPLETE = "complete"
 NOT_RECORDED = "not recorded"
 INCOMPLETE = "incomplete"
-_FACTS = ("opens", "probes")
+_FACTS = ("opens", "probes", "toolchain")
 
 
 def incomplete(reason: str) -> str:
@@ -67,20 +69,26 @@ class Reads:
     rows: tuple[Read, ...]
     opens: str = COMPLETE
     probes: str = NOT_RECORDED
+    toolchain: str = COMPLETE
 
     @staticmethod
-    def of(rows: Iterable[Read], opens: str = COMPLETE, probes: str = NOT_RECORDED) -> Reads:
+    def of(
+        rows: Iterable[Read],
+        opens: str = COMPLETE,
+        probes: str = NOT_RECORDED,
+        toolchain: str = COMPLETE,
+    ) -> Reads:
         """Return the list of these rows; rows with the same path become one."""
         by_path: dict[str, Read] = {}
         for row in rows:
             other = by_path.get(row.path)
             by_path[row.path] = row if other is None else _joined(other, row)
-        return Reads(tuple(by_path[path] for path in sorted(by_path)), opens, probes)
+        return Reads(tuple(by_path[path] for path in sorted(by_path)), opens, probes, toolchain)
 
     @property
     def is_complete(self) -> bool:
         """Whether no use of any kind is missing from the list."""
-        return self.opens == COMPLETE and self.probes == COMPLETE
+        return {self.opens, self.probes, self.toolchain} == {COMPLETE}
 
     def encode(self) -> bytes:
         """Return the list as the text in a record."""
@@ -112,8 +120,8 @@ def decode_reads(data: bytes) -> Reads:
     try:
         facts, _, rows = data.decode("ascii").partition("\n\n")
         values = dict(line.partition(" ")[::2] for line in facts.rstrip("\n").split("\n"))
-        opens, probes = (values[name] for name in _FACTS)
-        return Reads(tuple(map(_read, rows.splitlines())), opens, probes)
+        opens, probes, toolchain = (values[name] for name in _FACTS)
+        return Reads(tuple(map(_read, rows.splitlines())), opens, probes, toolchain)
     except (ValueError, KeyError) as error:
         raise StoreError(
             f"invalid list of reads in a record: {error}",

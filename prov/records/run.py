@@ -8,6 +8,7 @@
         sysroot/      target/ and native/, as seen by the task
         log, environment, record
         definition    data that a rerun needs and that is not hashed; only for recipes' tasks
+        reads         what the task read (`prov.reads.reads`), if it was recorded
 
 `prov.records.record` reads runs.
 """

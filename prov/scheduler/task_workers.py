@@ -69,11 +69,15 @@ class Worker:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    def end(self) -> int:
-        """Let an idle or dead worker end, kill the rest of its group; return its wait status."""
+    def stop(self) -> None:
+        """Let an idle or dead worker end."""
         # not only the end of the pipe, which later processes have inherited
         with contextlib.suppress(BrokenPipeError):
             _write_message(self.requests, _STOP)
+
+    def end(self) -> int:
+        """Let an idle or dead worker end, kill the rest of its group; return its wait status."""
+        self.stop()
         os.close(self.requests)
         os.close(self.answers)
         status = os.waitpid(self.pid, 0)[1]
@@ -125,6 +129,9 @@ class TaskWorkers:
 
     def close(self) -> None:
         """End the idle workers."""
+        # all at once: the kernel takes up to 20 ms to close the inotify instance of a worker
+        for worker in self._idle:
+            worker.stop()
         while self._idle:
             self._idle.pop().end()
 

@@ -36,9 +36,10 @@ from prov.worktree.verify import FolderState, Mismatch, differences, folder_stat
 
 
 class Composed(NamedTuple):
-    """A composed sysroot: its tree, and notes for the user."""
+    """A composed sysroot: its tree, the paths of all folders in it, and notes for the user."""
 
     pair: Pair
+    folders: frozenset[bytes]
     notes: tuple[str, ...] = ()
 
 
@@ -207,7 +208,7 @@ class Sysroots:
         request = contents.digest()
         intact, note = self._intact(writer, directory, state, moment)
         if intact is not None and intact.state.request == request:
-            return Composed(intact.state.pair)
+            return Composed(intact.state.pair, intact.state.folders)
 
         transaction = Transaction.open(files, writer, wins=contents.wins)
         before = state.pair if state is not None else EMPTY
@@ -226,21 +227,20 @@ class Sysroots:
         # a change by another process to the other folders stays visible in the seal
         states = {path: states[path] for path in folders & states.keys()}
         after = _folder_states(directory, changed)
-        transaction.finish(
-            SysrootState(
-                ready=True,
-                request=request,
-                place=moment.place,
-                pair=pair,
-                generation=moment.generation,
-                boot=moment.boot,
-                private=private,
-                folders=frozenset(folders),
-                seal=seal_of({**states, **after}) if after is not None else b"",
-            )
+        ready = SysrootState(
+            ready=True,
+            request=request,
+            place=moment.place,
+            pair=pair,
+            generation=moment.generation,
+            boot=moment.boot,
+            private=private,
+            folders=frozenset(folders),
+            seal=seal_of({**states, **after}) if after is not None else b"",
         )
+        transaction.finish(ready)
         notes = [f"{directory}/{os.fsdecode(path)}: {text}" for path, text in pool.notes]
-        return Composed(pair, (*filter(None, [note]), *notes))
+        return Composed(pair, ready.folders, (*filter(None, [note]), *notes))
 
     @staticmethod
     def _refuse_strangers(

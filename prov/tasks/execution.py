@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 from prov.files import locked, set_mode
 from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE
+from prov.records.entries import READS
 from prov.records.ids import TaskHash
 from prov.records.keys import TaskKey
 from prov.records.lookup import Records, new_run
@@ -30,7 +31,8 @@ from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.tasks.advice import advice
 from prov.tasks.definition import define
-from prov.tasks.job import Job, Result, Taken, Workspace
+from prov.tasks.job import ComposedSysroot, Job, Result, Taken, Workspace
+from prov.tasks.reading import watched_trees
 from prov.tasks.relocate import Tokeniser, held_blobs
 from prov.tasks.script import (
     ScriptResult,
@@ -93,7 +95,9 @@ class _Execution:
         began = time.time()
         sysroots = self.compose()
         self.workdir.place_inputs(job)
-        outcome = run_script(self.workspace, job, self.workdir.path)
+        outcome = run_script(
+            self.workspace, job, self.workdir.path, [*watched_trees(job.task_paths, sysroots)]
+        )
         # the task may have removed permissions of the WORKDIR itself
         with contextlib.suppress(PermissionError):
             set_mode(self.workdir.path, stat.S_IRWXU, add=True)
@@ -128,19 +132,20 @@ class _Execution:
                     self.job.task_paths.links, text, workdir, taken.key, sandbox=sandbox, at=workdir
                 )
 
-    def compose(self) -> dict[str, Pair]:
-        """Compose the task's two sysroots and return those that are not empty.
+    def compose(self) -> dict[str, ComposedSysroot]:
+        """Compose the task's two sysroots and return them by their folders in the WORKDIR.
 
         The native one comes first, because scripts in the other may use its tools.
         """
-        workspace, job, sysroots = self.workspace, self.job, {}
+        workspace, job = self.workspace, self.job
+        sysroots: dict[str, ComposedSysroot] = {}
         environment: dict[str, str] = {
             taken.key: taken.output.hex() for taken in job.needs if taken.native
         }
         root = job.task_paths.root.name if job.task_paths.root else ""
         environment["host tools"] = f"{job.task_paths.links.name} {root}"
         places = job.task_paths.sysroot_places()
-        for name, folder, native in (("native", SYSROOT_NATIVE, True), ("target", SYSROOT, False)):
+        for folder, native in ((SYSROOT_NATIVE, True), (SYSROOT, False)):
             needs = [taken for taken in job.needs if taken.native == native and not taken.direct]
             composed = workspace.sysroots.compose(
                 self.writer,
@@ -154,8 +159,7 @@ class _Execution:
                 environment=environment,
             )
             self.workdir.notes += composed.notes
-            if composed.pair != EMPTY:
-                sysroots[name] = composed.pair
+            sysroots[folder] = composed
         return sysroots
 
     def guard(self, began: float) -> str:
@@ -193,7 +197,7 @@ class _Execution:
         oid: TaskHash,
         start: Start,
         outcome: ScriptResult,
-        sysroots: Mapping[str, Pair],
+        sysroots: Mapping[str, ComposedSysroot],
         own: OwnInputs,
     ) -> Result:
         """Write the task's objects, then the refs; return the result."""
@@ -211,8 +215,9 @@ class _Execution:
             outcome.log,
             outcome.environment,
             self.facts(outcome, problem, ended),
-            sysroots,
+            _pairs(sysroots),
             define(job.node, job.chain, own),
+            {READS.decode(): outcome.reads.encode().decode("ascii")},
         )
         recorded = write_run(self.writer, run, author(ended))
         self.writer.finish()
@@ -330,3 +335,13 @@ class _Execution:
                         for file, oid in folder.files()
                         if stat.S_ISREG(file.mode)
                     )
+
+
+def _pairs(sysroots: Mapping[str, ComposedSysroot]) -> dict[str, Pair]:
+    """Return the trees of the sysroots that are not empty, by their names in a record."""
+    names = {SYSROOT_NATIVE: "native", SYSROOT: "target"}
+    return {
+        names[folder]: composed.pair
+        for folder, composed in sysroots.items()
+        if composed.pair != EMPTY
+    }

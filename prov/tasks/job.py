@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -34,10 +34,13 @@ class RunScript(Protocol):
 
 
 class ComposedSysroot(Protocol):
-    """A composed sysroot: its tree, and notes for the user."""
+    """A composed sysroot: its tree, the paths of all folders in it, and notes for the user."""
 
     @property
     def pair(self) -> Pair: ...
+
+    @property
+    def folders(self) -> Collection[bytes]: ...
 
     @property
     def notes(self) -> tuple[str, ...]: ...

@@ -10,13 +10,15 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prov.errors import BuildError
 from prov.files import naming, open_folder, remove_entry
 from prov.processes import exit_status, run_command
+from prov.reads.reads import NOT_RECORDED, Reads, incomplete
+from prov.reads.watch import Watch, WatchedTree, watching
 from prov.recipes.graph import Node
 from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE, TEMP, Recipe
 from prov.recipes.variables import DIRECT, expand, with_values
@@ -25,6 +27,8 @@ from prov.tasks.sandbox import TaskPaths, confined_command, mounted_command, san
 from prov.tasks.taskhash import OwnInputs, output_paths
 
 RPATH_LENGTH = 128
+UNWATCHED = Reads((), incomplete("no sandbox"), NOT_RECORDED, NOT_RECORDED)
+"""The reads of a task that ran without a sandbox."""
 HOME = "home"
 """The home folder, below the folder for temporary files; empty when a task starts."""
 
@@ -37,6 +41,7 @@ class ScriptResult:
     environment: Mapping[str, str]
     seconds: float
     log: bytes
+    reads: Reads = UNWATCHED
     stray_write: str = ""
     """A text that lists changes in the task's sysroots, or empty."""
 
@@ -56,10 +61,13 @@ def log_path(workdir: Path, task: str) -> Path:
     return workdir / TEMP / f"log.{task}"
 
 
-def run_script(workspace: Workspace, job: Job, workdir: Path) -> ScriptResult:
+def run_script(
+    workspace: Workspace, job: Job, workdir: Path, trees: Sequence[WatchedTree] = ()
+) -> ScriptResult:
     """Run a task's script in its WORKDIR and write its output to the log.
 
-    Raises RecipeError if a value cannot be expanded.
+    List the files that it opens in `trees`, which are empty without a sandbox. Raises RecipeError
+    if a value cannot be expanded.
     """
     node, task_paths = job.node, job.task_paths
     values, directory = task_values(job)
@@ -85,17 +93,11 @@ def run_script(workspace: Workspace, job: Job, workdir: Path) -> ScriptResult:
         }
     command = [sys.executable, "-s"] if python else ["sh"]
     command.append(f"{task_paths.seen_workdir}/{TEMP}/{script.name}")
+    command = _command_line(workspace.sandbox, task_paths, command, directory)
     begun = time.monotonic()
     with os.fdopen(_create(log_path(workdir, node.task.name)), "w+b") as log:
-        code = _spawn(
-            workspace.sandbox,
-            task_paths,
-            command,
-            (directory, here),
-            environment,
-            log.fileno(),
-            job.pass_fds,
-        )
+        with watching(trees) as watch:
+            code = _run(command, here, environment, log.fileno(), job.pass_fds, watch)
         seconds = time.monotonic() - begun
         log.seek(0)
         written = log.read()
@@ -105,7 +107,8 @@ def run_script(workspace: Workspace, job: Job, workdir: Path) -> ScriptResult:
         for name, value in environment.items()
         if not node.task.network or name not in job.own.environment
     }
-    return ScriptResult(code, dict(sorted(kept.items())), seconds, written)
+    reads = watch.reads() if trees else UNWATCHED
+    return ScriptResult(code, dict(sorted(kept.items())), seconds, written, reads)
 
 
 def fresh_temp(temp: Path, task: str) -> None:
@@ -225,24 +228,31 @@ def _real(job: Job, seen: str, workdir: Path) -> Path:
     return workdir / seen[len(top) :].lstrip("/")
 
 
-def _spawn(
-    sandbox: str | None,
-    task_paths: TaskPaths,
-    command: list[str],
-    directory: tuple[str, Path],
+def _command_line(
+    sandbox: str | None, task_paths: TaskPaths, command: list[str], directory: str
+) -> list[str]:
+    """Return the command line that runs a command; `directory` is a path as the task sees it."""
+    if sandbox is not None and task_paths.root is not None:
+        return sandbox_command(sandbox, task_paths, command, directory=directory)
+    if command[0] == "sh":
+        command = [str(task_paths.links / "sh"), *command[1:]]
+    if task_paths.at:
+        return mounted_command(task_paths, command, directory=directory)
+    return command
+
+
+def _run(
+    command: Sequence[str],
+    directory: Path,
     environment: Mapping[str, str],
     log: int,
-    pass_fds: tuple[int, ...] = (),
+    pass_fds: tuple[int, ...],
+    watch: Watch,
 ) -> int:
-    seen, here = directory
-    if sandbox is not None and task_paths.root is not None:
-        command = sandbox_command(sandbox, task_paths, command, directory=seen)
-    else:
-        command = [str(task_paths.links / "sh"), *command[1:]] if command[0] == "sh" else command
-        command = mounted_command(task_paths, command, directory=seen) if task_paths.at else command
+    """Run a command with its output to `log`; return its exit status."""
     with subprocess.Popen(
         command,
-        cwd=here,
+        cwd=directory,
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=log,
@@ -250,6 +260,7 @@ def _spawn(
         umask=0o022,
         pass_fds=pass_fds,
     ) as process:
+        watch.follow(process.pid)
         return exit_status(process)
 
 

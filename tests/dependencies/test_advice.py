@@ -8,7 +8,7 @@ import pytest
 
 from prov.dependencies.patches import patch_of
 from prov.errors import NameUnknown
-from prov.reads.reads import incomplete
+from prov.reads.reads import NOT_RECORDED, Reads, incomplete
 from prov.recipes.project import Project
 from tests.dependencies.story import add_reads, advise, library, program, tiny, traced
 from tests.history.tiny import Tiny
@@ -36,7 +36,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     return project
 
 
+def test_a_build_without_traces_gives_candidates(built: Tiny) -> None:
+    advice = advise(built, "app")
+    assert [(own.package, str(own.certainty)) for own in advice.unused] == [
+        ("unused:stage", "candidate")
+    ]
+    assert not (advice.floating or advice.unknown)
+
+
 def test_nothing_is_concluded_without_reads(built: Tiny) -> None:
+    add_reads(built.store, LINK, Reads((), NOT_RECORDED))
     advice = advise(built, "app")
     assert [own.task for own in advice.unknown] == [LINK]
     assert not (advice.unused or advice.floating or advice.transitive)

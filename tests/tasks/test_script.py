@@ -55,7 +55,7 @@ def job(*, sandboxed: bool = True, own: OwnInputs | None = None, **fields: Any) 
     ],
 )
 def test_what_is_wrong(code: int, stray_write: str, problem: str) -> None:
-    assert ScriptResult(code, {}, 1.0, b"", stray_write).problem == problem
+    assert ScriptResult(code, {}, 1.0, b"", stray_write=stray_write).problem == problem
 
 
 # values
