@@ -20,6 +20,7 @@ from prov.records.keys import TaskKey
 from prov.replay.mounted import mounts
 from prov.store.git import call_git, error_text, git_program
 from prov.store.repository import Store
+from prov.text import one_line
 from prov.wrapped.steps import RecordedStep, Repeater
 
 PLACE = "{}"
@@ -60,7 +61,8 @@ def top_of(folder: Path) -> Path:
     done = call_git([*_git(folder), "rev-parse", "--show-toplevel"])
     if done.returncode != 0:
         raise ProvError(
-            f"{folder} is not in a git work tree", hint="run the command in a clone of the project"
+            f"cannot use {folder} as a git work tree: {one_line(error_text(done))}",
+            hint="run the command in a clone of the project",
         )
     return Path(os.fsdecode(done.stdout.rstrip(b"\n")))
 

@@ -274,6 +274,11 @@ def write_inputs(
     if ran.command:
         texts["command"] = f"{ran.command}\n".encode("utf-8", "surrogateescape")
         texts["environment"] = encode_lines(dict(sorted(ran.environment.items())), "=")
+    capture = [f"exclude {pattern}\n" for pattern in step.exclude]
+    if step.gitignore:
+        capture.append("gitignore\n")
+    if capture:
+        texts["capture"] = "".join(capture).encode("utf-8", "surrogateescape")
     texts["start"] = f"{start.pair.tree.hex()}\n".encode()
     entries = [
         Entry(name.encode(), MODE_FILE, writer.add("blob", text)) for name, text in texts.items()

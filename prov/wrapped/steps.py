@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prov.errors import ProvError
@@ -73,7 +73,8 @@ def _read_step(store: Store, key: TaskKey, commit: CommitId, top: Path) -> Recor
             f"{key} ran in {workdir}, outside {top}",
             hint="name a build whose steps ran in this directory with --steps",
         )
-    step = recorded_step(key, facts)
+    # A clone is recorded completely: a result without the excluded files could not be reused.
+    step = replace(recorded_step(key, facts), exclude=(), gitignore=False)
     environment = record.environment(store.objects)
     return RecordedStep(step, tuple(command), environment, workdir.relative_to(top))
 

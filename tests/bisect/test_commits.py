@@ -138,6 +138,15 @@ def test_commits_that_cannot_be_built_are_skipped(store: Store, top: Path) -> No
     assert {git(top, "rev-parse", f"main~{n}") for n in (5, 6)} == set(answer.candidates)
 
 
+def test_a_run_without_the_files_that_git_ignores_is_not_reused(store: Store, top: Path) -> None:
+    (top / ".gitignore").write_text("program\nmade\n.gitignore\n")
+    for name, script in {"app:configure": CONFIGURE, "app:compile": COMPILE}.items():
+        step = Step.parse(name, build="now", gitignore=True)
+        run_as(store, top, step, ["sh", "-c", script], ENVIRONMENT, lambda _chunk: None)
+    answer = search(store, top, Watcher())
+    assert answer.candidates == (git(top, "rev-parse", "main~3"),)
+
+
 @pytest.mark.parametrize(
     ("good", "bad", "said"),
     [
@@ -176,6 +185,6 @@ def test_steps_outside_the_work_tree(store: Store, top: Path, tmp_path: Path) ->
 
 
 def test_a_folder_in_no_work_tree(tmp_path: Path) -> None:
-    with pytest.raises(ProvError, match="is not in a git work tree"):
+    with pytest.raises(ProvError, match="not a git repository"):
         top_of(tmp_path)
     assert os.listdir(tmp_path) == []
