@@ -143,13 +143,13 @@ def _lines_of(store: Store, hashes: Mapping[TaskKey, Hashes]) -> dict[TaskKey, L
     """
     lines: dict[TaskKey, Line] = {}
     pending = dict(hashes)
-    build = BuildList.latest(store)
+    build = BuildList.latest_of_tasks(store)
     for _ in range(LOOK_BACK):
         if build is None or not pending:
             break
         lines |= _lines_in(build, pending)
         pending = {key: pair for key, pair in pending.items() if key not in lines}
-        build = build.before()
+        build = build.before_of_tasks()
     return lines
 
 
@@ -233,7 +233,7 @@ def _is_name(key: TaskKey) -> bool:
 
 
 def _versions(store: Store, recipes: Iterable[str]) -> dict[str, str]:
-    build = BuildList.latest(store)
+    build = BuildList.latest_of_tasks(store)
     versions = build.versions() if build is not None else {}
     return {recipe: versions[recipe] for recipe in recipes if recipe in versions}
 

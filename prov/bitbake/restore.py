@@ -76,7 +76,7 @@ def choose(store: Store, name: str) -> RunName:
     """
     if ":" in name or "/" in name:
         return find_run(store, name)
-    facts, build = Records(store).facts, BuildList.latest(store)
+    facts, build = Records(store).facts, BuildList.latest_of_tasks(store)
     for task in CHAIN:
         candidates = [
             run

@@ -60,7 +60,7 @@ class Advisor:
 
     def recipes(self) -> list[str]:
         """Return the project's recipes in the latest build."""
-        build = BuildList.latest(self.store)
+        build = BuildList.latest_of_tasks(self.store)
         names = build.recipes() if build is not None else []
         return [name for name in names if self.project.resolve(name) == name]
 

@@ -128,6 +128,7 @@ class BuildList:
     _entries: dict[str, Oid] | None = None
     _before: BuildList | None = None
     _before_read: bool = False
+    _of_commands: bool | None = None
     _continued: frozenset[CommitId] = frozenset()
     """Earlier states of this build and of later ones, which are not builds of their own."""
 
@@ -135,6 +136,12 @@ class BuildList:
     def latest(store: Store) -> BuildList | None:
         commit = store.refs.get(BUILDS)
         return BuildList(store, CommitId(commit)) if commit else None
+
+    @staticmethod
+    def latest_of_tasks(store: Store) -> BuildList | None:
+        """Return the last build of recipes or BitBake, after which commands may have run."""
+        build = BuildList.latest(store)
+        return build.before_of_tasks() if build is not None and build.is_of_commands else build
 
     def recipes(self) -> list[str]:
         return list(self._tree())
@@ -158,7 +165,9 @@ class BuildList:
     @property
     def is_of_commands(self) -> bool:
         """Whether the build lists runs of commands, not tasks of recipes."""
-        return self.facts().get("builder") == COMMANDS
+        if self._of_commands is None:
+            self._of_commands = self.facts().get("builder") == COMMANDS
+        return self._of_commands
 
     def happened(self) -> dict[TaskKey, str]:
         """Return task -> outcome, without tasks that were up to date."""
@@ -233,6 +242,13 @@ class BuildList:
             self._before_read = True
         return self._before
 
+    def before_of_tasks(self) -> BuildList | None:
+        """Return the previous build of recipes or BitBake, or None."""
+        build = self.before()
+        while build is not None and build.is_of_commands:
+            build = build.before()
+        return build
+
     def _find_before(self) -> BuildList | None:
         """Return the previous build, without earlier states of this build and of later ones."""
         commit, continued = self.store.objects.commit(self.commit), self._continued
@@ -246,7 +262,10 @@ class BuildList:
             commit = self.store.objects.commit(before)
 
     def newest_line(self, key: TaskKey) -> Line | None:
-        """Return a task's line in this build, or in the last build before it that had the task."""
+        """Return a task's line in this build, or in the last build before it that had the task.
+
+        Builds of commands before this build are skipped.
+        """
         build: BuildList | None = self
         for _ in range(LOOK_BACK):
             if build is None:
@@ -254,7 +273,7 @@ class BuildList:
             line = build.line(key)
             if line is not None:
                 return line
-            build = build.before()
+            build = build.before_of_tasks()
         return None
 
     def kept(self, key: TaskKey) -> Kept | None:

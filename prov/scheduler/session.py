@@ -274,7 +274,7 @@ class Session:
         )
 
     def _last(self) -> Callable[[TaskKey], Kept | None]:
-        latest = BuildList.latest(self.store)
+        latest = BuildList.latest_of_tasks(self.store)
         return latest.kept if latest else lambda _key: None
 
     @staticmethod

@@ -121,7 +121,7 @@ def record_summary(
 
 def _lines(workspace: Workspace, plan: Plan, records: Records, summary: Summary) -> list[Line]:
     """Return the state of each task with an output after the build."""
-    last = BuildList.latest(workspace.store)
+    last = BuildList.latest_of_tasks(workspace.store)
     lines = []
     for step in plan.steps.values():
         settled = summary.settled.get(step.key) or Settled(step.key, Outcome.UP_TO_DATE, None, None)

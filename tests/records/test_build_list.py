@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from prov.errors import StoreError
 from prov.records.build_list import (
+    COMMANDS,
     LOOK_BACK,
     BuildList,
     Kept,
@@ -363,3 +364,16 @@ def test_a_list_is_read_once(store: Store) -> None:
     build = record(store, line(COMPILE))
     assert build.lines("zlib") is build.lines("zlib")
     assert oid("zlib") not in dict(build.listed()).values()
+
+
+def test_builds_of_commands_do_not_hide_those_of_tasks(store: Store) -> None:
+    built = record(store, line(COMPILE))
+    for _ in range(LOOK_BACK + 5):
+        facts = {"builder": COMMANDS}
+        record_build(store, [line(APP)], {}, facts, BY)
+    latest, of_tasks = BuildList.latest(store), BuildList.latest_of_tasks(store)
+    assert latest is not None
+    assert latest.is_of_commands
+    assert of_tasks is not None
+    assert of_tasks.commit == built.commit
+    assert latest.newest_line(COMPILE) == line(COMPILE)
