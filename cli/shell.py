@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -64,19 +65,10 @@ def command(
 
 def _scene_of(store: repository.Store, run: names.RunName) -> Callable[..., Restored]:
     if bitbake.is_bitbakes(store, run.commit):
-        return _bitbake_scene
-    return _command_scene if is_command(store, run.commit) else _scene
-
-
-@contextmanager
-def _command_scene(
-    store: repository.Store, run: names.RunName, sandbox: str, *, before: bool
-) -> Iterator[scenes.Scene]:
-    program, on_host = sandboxes.bubblewrap(sandbox or "auto"), is_on_host(sandbox)
-    with commands.restored(
-        store, run, program, os.environ, before=before, on_host=on_host
-    ) as scene:
-        yield scene
+        return partial(_mounted_scene, bitbake.put_back)
+    if is_command(store, run.commit):
+        return partial(_mounted_scene, commands.restored)
+    return _scene
 
 
 @contextmanager
@@ -90,11 +82,15 @@ def _scene(
 
 
 @contextmanager
-def _bitbake_scene(
-    store: repository.Store, run: names.RunName, sandbox: str, *, before: bool
+def _mounted_scene(
+    restored: Callable[..., Restored],
+    store: repository.Store,
+    run: names.RunName,
+    sandbox: str,
+    *,
+    before: bool,
 ) -> Iterator[scenes.Scene]:
+    """Yield a directory restored by a function, to be mounted at its recorded path."""
     program, on_host = sandboxes.bubblewrap(sandbox or "auto"), is_on_host(sandbox)
-    with bitbake.put_back(
-        store, run.commit, program, os.environ, before=before, on_host=on_host
-    ) as scene:
+    with restored(store, run.commit, program, os.environ, before=before, on_host=on_host) as scene:
         yield scene

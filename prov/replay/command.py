@@ -21,6 +21,7 @@ from prov.replay.mounted import check_sandbox, mounts, recorded_path
 from prov.replay.reproduce import Rerun
 from prov.replay.scene import Scene
 from prov.replay.scratch import scratch_folder
+from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.worktree.checkout import checkout
 from prov.worktree.exclude import VERSION_CONTROL, Exclude
@@ -35,7 +36,7 @@ PASSED = ("TERM", "HOME", "USER", "PATH")
 @contextlib.contextmanager
 def restored(
     store: Store,
-    run: RunName,
+    commit: Oid,
     mounter: str | None,
     environment: Mapping[str, str],
     *,
@@ -49,13 +50,14 @@ def restored(
     invalid record, and if there is neither bubblewrap nor `on_host`.
     """
     records = Records(store)
-    record = records.record(run.commit)
-    at = recorded_path(record.facts(store.objects))
-    check_sandbox(run.key, mounter, on_host=on_host)
-    start = store.objects.commit(run.commit).parents[0]
+    record = records.record(commit)
+    facts = record.facts(store.objects)
+    at = recorded_path(facts)
+    check_sandbox(facts.get("task", "the command"), mounter, on_host=on_host)
+    start = store.objects.commit(commit).parents[0]
     with scratch_folder(store) as folder:
         directory = folder / "directory"
-        checkout(store.objects, directory, records.workdir(start if before else run.commit))
+        checkout(store.objects, directory, records.workdir(start if before else commit))
         values = {name: environment[name] for name in PASSED if name in environment}
         values |= record.environment(store.objects)
         values.pop("MAKEFLAGS", None)  # the jobserver's pipes are closed
@@ -88,7 +90,7 @@ def rerun_command(
             f"{run.key} has no command: `prov capture` recorded it",
             hint=f"run `prov shell {run.key}` to open its directory",
         )
-    with restored(store, run, mounter, environment, before=True, on_host=on_host) as scene:
+    with restored(store, run.commit, mounter, environment, before=True, on_host=on_host) as scene:
         code, log = run_command(
             scene.enter(command), scene.folder, scene.environment, lambda _chunk: None
         )

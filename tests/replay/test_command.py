@@ -89,7 +89,7 @@ def test_the_command_can_change_only_its_directory(
 @pytest.mark.parametrize("before", [True, False])
 def test_a_directory_before_and_after_its_command(store: Store, folder: Path, before: bool) -> None:
     run = recorded(store, folder, "rm a; echo >b")
-    with restored(store, run, MOUNTER, os.environ, before=before, on_host=False) as scene:
+    with restored(store, run.commit, MOUNTER, os.environ, before=before, on_host=False) as scene:
         assert os.listdir(scene.folder) == (["a"] if before else ["b"])
         place = scene.folder
     assert not place.exists()
