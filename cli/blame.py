@@ -37,7 +37,9 @@ def command(
     """Show which tasks and sources made a file.
 
     prov follows the file back through the tasks that copied or wrote it, to its sources and
-    patches, and names the build since which its content is unchanged.
+    patches, and names the build since which its content is unchanged. If depfiles of compilers
+    (`.d`, `.Po`, `.ninja_deps`) are in the WORKDIR, prov also lists the sources and headers that
+    were read to make each object of the file.
 
     Examples:
 
@@ -91,7 +93,16 @@ def _print_json(
         since=since and since.build.hex(),
         steps=steps,
         sources=dict(trace.sources),
+        units=[_unit_table(own) for own in trace.units],
     )
+
+
+def _unit_table(own: blame.BlamedUnit) -> dict[str, object]:
+    return {
+        "made": own.unit.made,
+        "read": [{"path": path, "task": own.staged.get(path)} for path in own.unit.read],
+        "file": own.unit.file,
+    }
 
 
 def _print(
@@ -111,6 +122,18 @@ def _print(
         say("  the run that made it is not recorded in this store")
     for source, what in trace.sources:
         say(f"  source {source}  {what}")
+    for own in trace.units:
+        _print_unit(own)
+
+
+def _print_unit(own: blame.BlamedUnit) -> None:
+    """Print what was read to make an object, without files of the host."""
+    say(f"  {name_text(own.unit.made)} read, by {name_text(own.unit.file)}")
+    for path in own.unit.read:
+        if path in own.staged:
+            say(f"    {name_text(path)}  from {own.staged[path]}")
+        elif not path.startswith("/"):
+            say(f"    {name_text(path)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +21,8 @@ from prov.history.file_names import FileName, node_in, task_of
 from prov.history.file_versions import BlamedLine, blame_lines
 from prov.history.inputs import Inputs, read_inputs
 from prov.history.producers import Producers
+from prov.reads.buildfiles.collect import Unit
+from prov.reads.buildfiles.units import units_of
 from prov.records.entries import SYSROOT_OF
 from prov.records.ids import CommitId, OutputId, Unihash
 from prov.records.keys import TaskKey
@@ -30,6 +32,7 @@ from prov.records.record import read_run_record, read_workdir
 from prov.records.refs import runs_of
 from prov.store.objects import MODE_DIRECTORY, Entry, Oid
 from prov.store.repository import Store
+from prov.tasks.sandbox import SYSROOTS as SANDBOXED
 from prov.worktree.attributes import FileNode, at_path
 from prov.worktree.content_search import ContentSearch
 from prov.worktree.pool import EMPTY_BLOB
@@ -40,6 +43,8 @@ LEVELS = 4
 """How many levels of dependencies to search for a copy's source, such as a file in an archive."""
 OUTSIDE = TaskKey("changed outside any task")
 """Task key of a change made by hand."""
+SYSROOT_PLACES = tuple(f"{place}/" for pair in SANDBOXED.items() for place in pair)
+"""Where tasks see their sysroots: in a sandbox, and in the WORKDIR."""
 _RECIPE = re.compile(r"[\w.+-]+")
 
 
@@ -59,6 +64,15 @@ class WriteStep:
 
 
 @dataclass(frozen=True, slots=True)
+class BlamedUnit:
+    """A compilation unit, with the tasks that staged headers which it read."""
+
+    unit: Unit
+    staged: Mapping[str, TaskKey]
+    """Path of a header in a sysroot -> the task that staged it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Blame:
     """Where a file comes from."""
 
@@ -67,6 +81,8 @@ class Blame:
     steps: tuple[WriteStep, ...]
     sources: tuple[tuple[str, str], ...]
     """Sources of the first task's recipe: name, and a checksum, commit or object id."""
+    units: tuple[BlamedUnit, ...] = ()
+    """The compilation units of an object, a program or an archive, if depfiles state them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +110,7 @@ def blame(store: Store, file: FileName) -> Blame:
     tracer = _Tracer(store, Producers(store), ContentSearch(store.objects))
     steps = tuple(tracer.follow(file.commit, file.part, file.path))
     last = steps[-1].commit if steps else file.commit
-    return Blame(file, node, steps, tuple(tracer.sources(last)))
+    return Blame(file, node, steps, tuple(tracer.sources(last)), tuple(tracer.units(steps)))
 
 
 @dataclass(slots=True)
@@ -305,6 +321,29 @@ class _Tracer:
         if task_hash is None:
             return None
         return Records(self.store).last_run(taken.key, task_hash)[1]
+
+    # compilation units
+
+    def units(self, steps: Sequence[WriteStep]) -> Iterator[BlamedUnit]:
+        """Yield the compilation units of a file with these steps, if a task made it."""
+        made = steps[-1] if steps and steps[-1].what == "made" else None
+        if made is None or made.key == OUTSIDE:
+            return
+        staged: dict[str, TaskKey | None] = {}
+        for unit in units_of(self.store, made.commit, made.path):
+            for path in unit.read:
+                if path not in staged:
+                    staged[path] = self.staged_from(made.commit, path)
+            keys = ((path, staged[path]) for path in unit.read)
+            yield BlamedUnit(unit, {path: key for path, key in keys if key is not None})
+
+    def staged_from(self, commit: CommitId, path: str) -> TaskKey | None:
+        """Return the task that staged a file of a sysroot, by its path as the task saw it."""
+        for place in SYSROOT_PLACES:
+            if path.startswith(place):
+                location = self.from_sysroot(commit, os.fsencode(path.removeprefix(place)))
+                return task_of(self.store, location.commit) if location is not None else None
+        return None
 
     # copies
 

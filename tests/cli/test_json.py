@@ -53,6 +53,7 @@ COMMANDS = {
 FAILING = ("recorded-differences",)
 """Kinds of answers with exit status 1."""
 EMPTY = {
+    "blame": {"units"},
     "advice": {"unused", "floating", "transitive", "idle"},
     "bisect": {"earlier"},
     "fsck": {"problems", "done", "left"},

@@ -8,8 +8,10 @@ from prov.reads.buildfiles.autoconf import parse_config_cache, parse_config_log
 from prov.reads.buildfiles.cmake import parse_cmake_cache
 from prov.reads.buildfiles.depfile import parse_depfile, parse_ninja_deps
 from prov.reads.buildfiles.meson import parse_meson_log
+from prov.reads.buildfiles.object_files import member_names, source_names
 from tests.fuzz.parser import Parser
 from tests.reads.buildfiles import test_autoconf, test_cmake, test_depfile, test_meson
+from tests.reads.buildfiles.test_object_files import archive, elf
 
 _NINJA = test_depfile.ninja({"main.o": ("main.c", "greet.h"), "greet.o": ("greet.c",)})
 
@@ -27,5 +29,7 @@ PARSERS = [
     Parser("CMakeCache.txt", parse_cmake_cache, None, _starts(test_cmake.CACHE)),
     Parser("meson-log.txt", parse_meson_log, None, _starts(test_meson.LOG)),
     Parser("depfile", parse_depfile, None, _starts(test_depfile.AUTOMAKE, b"a.o b.o: a.c\n" * 3)),
+    Parser("ELF symbols", source_names, None, _starts(elf("main.c"), elf("a.c", bits=32))),
+    Parser("archive members", member_names, None, _starts(archive({"main.o": b"x"}))),
     Parser("ninja deps", parse_ninja_deps, None, _starts(_NINJA)),
 ]

@@ -9,6 +9,7 @@ from prov.history.blame import Blame, blame, changes_path, line_origins
 from prov.history.file_names import find_file
 from prov.store.repository import Store
 from tests.history.recorded import Recorded, Recorder
+from tests.reads.buildfiles.test_object_files import archive
 
 TEXT = "a text that is long enough\n"
 
@@ -111,3 +112,23 @@ def test_the_task_that_introduced_each_line(store: Store, recorder: Recorder) ->
 )
 def test_which_paths_a_patch_changes(patch: bytes, path: bytes, is_changed: bool) -> None:
     assert changes_path(patch, path) is is_changed
+
+
+def test_the_headers_of_an_archive_name_the_tasks_that_staged_them(
+    store: Store, recorder: Recorder
+) -> None:
+    lib = recorder.run(
+        "lib:stage",
+        {"script": "cp"},
+        {"image/usr/include/lib.h": TEXT},
+        facts={"outputdir": "image"},
+    )
+    edges = {"needs": {"lib:stage": lib.output.hex()}}
+    text = archive({"app.o": b""}).decode()
+    depfile = "app.o: app.c app.h /build/sysroot/usr/include/lib.h /usr/include/stdio.h\n"
+    files = {"app.a": text, "app.o": "", "app.c": "", "app.d": depfile}
+    recorder.run("app:make", {"script": "cc"}, files, edges=edges, facts={"outputdir": ""})
+    [own] = trace(store, "app:make@workdir/app.a").units
+    assert own.unit.read[:2] == ("app.c", "app.h")
+    assert own.staged == {"/build/sysroot/usr/include/lib.h": "lib:stage"}
+    assert trace(store, "app:make@workdir/app.c").units == ()

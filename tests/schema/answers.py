@@ -284,6 +284,26 @@ class Step(Struct):
     """The task's patches that change the file."""
 
 
+class ReadFile(Struct):
+    """A file that was read to make an object."""
+
+    path: str
+    """Relative to the WORKDIR, or absolute if it is outside."""
+    task: Task | None
+    """The task that staged it, for a file of a sysroot; otherwise null."""
+
+
+class CompilationUnit(Struct):
+    """An object, and the files that were read to make it."""
+
+    made: str
+    """The path of the object."""
+    read: list[ReadFile]
+    """The source comes first."""
+    file: str
+    """The depfile that states it."""
+
+
 class Blame(Answer, tag="blame"):
     """The tasks and sources that made a file."""
 
@@ -296,6 +316,9 @@ class Blame(Answer, tag="blame"):
     """The last step comes first."""
     sources: dict[str, str]
     """Source of the first task's recipe -> its checksum, commit or id."""
+    units: list[CompilationUnit]
+    """The compilation units of an object, a program or an archive; empty if no depfile states
+    them."""
 
 
 class BlamedLine(Struct):

@@ -88,10 +88,8 @@ def parse_config_cache(data: bytes) -> list[ConfigureCheck]:
             lookups.add(ConfigureCheck(Subject.LIBRARY, library, is_found))
         elif text.endswith("_h"):
             header = text.removesuffix("_h") + ".h"
-            lookups.update(
-                ConfigureCheck(Subject.HEADER, own, is_found)
-                for own in (header, header.replace("_", "/"))
-            )
+            names = {header, header.replace("_", "/")}
+            lookups.update(ConfigureCheck(Subject.HEADER, own, is_found) for own in names)
     return sorted(lookups)
 
 

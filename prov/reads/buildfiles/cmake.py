@@ -29,9 +29,7 @@ def parse_cmake_cache(data: bytes) -> list[ConfigureCheck]:
     for subject, name, is_found in _results(values, kinds):
         # one of several variables of a package suffices
         lookups[subject, name] = is_found or lookups.get((subject, name), False)
-    return sorted(
-        ConfigureCheck(subject, name, is_found) for (subject, name), is_found in lookups.items()
-    )
+    return sorted(ConfigureCheck(*names, is_found) for names, is_found in lookups.items())
 
 
 def _results(values: dict[str, str], kinds: dict[str, str]) -> Iterator[tuple[Subject, str, bool]]:

@@ -50,6 +50,11 @@ class Unit:
     file: str
     """The file that states it."""
 
+    @property
+    def source(self) -> str:
+        """The file that was compiled: compilers list it first. Empty if nothing was read."""
+        return self.read[0] if self.read else ""
+
 
 @dataclass(slots=True)
 class BuildFiles:
