@@ -18,6 +18,7 @@ PAGES = [
     "docs/sharing.md",
     "docs/store.md",
     "docs/tour.md",
+    "docs/wrapping.md",
 ]
 LEFT_OUT = [
     pytest.param(reason, id=f"{page}:{block.line}")
