@@ -53,6 +53,14 @@ Incremental = Annotated[
         help="Start the targets' tasks from their current WORKDIRs; never reuse the results.",
     ),
 ]
+Trace = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trace",
+        metavar="RECIPE[:TASK]",
+        help="Run this task, or all tasks of this recipe, under strace. Repeatable.",
+    ),
+]
 Offline = Annotated[bool, typer.Option("--offline", help="Use no remotes.")]
 Sandbox = Annotated[
     str,
@@ -84,6 +92,7 @@ def command(
     only: Only = False,
     follow: Follow = "changed",
     incremental: Incremental = False,
+    trace: Trace = None,
     offline: Offline = False,
     sandbox: Sandbox = "",
     settings: SetOption = None,
@@ -94,6 +103,10 @@ def command(
     prov runs the tasks whose inputs changed, restores recorded outputs of the others, and commits
     each task's WORKDIR. A task whose inputs are unchanged after its dependencies ran is skipped.
 
+    With --trace, the record of a task also lists failed lookups, uses of stat, and the programs
+    that read each file. A task that fails under strace runs again without it. Traced tasks run even
+    if they are recorded, and need bubblewrap.
+
     Examples:
 
         prov build -j4 image
@@ -101,7 +114,13 @@ def command(
     """
     session = open_session(store, settings, sandbox=sandbox, offline=offline, create=True)
     request = sessions.Request(
-        tuple(targets), tuple(force or ()), rebuild, only, follow, incremental
+        tuple(targets),
+        tuple(force or ()),
+        rebuild,
+        only,
+        follow,
+        incremental,
+        tuple(trace or ()),
     )
     options = summaries.RunOptions(keep_going=keep_going)
     if jobs:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from prov.reads.disk import OnDisk
 from prov.reads.namespace import Before, joined
+from prov.reads.trace import View
 from prov.worktree.attributes import FileNode, Listing, Pair, TreeReader, read_listing
 
 
@@ -24,7 +25,8 @@ class Recorded:
     """The recorded state of the directory."""
     is_excluded: Callable[[bytes], bool] = lambda _path: False
     """Whether a path in the directory is on disk only: neither recorded nor changed."""
-    disk: OnDisk = field(default_factory=OnDisk)
+    disk: View = field(default_factory=OnDisk)
+    """The files outside the directory, and the excluded ones in it."""
     _listings: dict[bytes, Listing | None] = field(default_factory=dict)
 
     def lookup(self, path: bytes) -> Before | None:

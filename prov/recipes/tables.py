@@ -65,6 +65,7 @@ Commit = Annotated[
         description="40 lower-case hex digits, not a branch or a tag, which can move",
     ),
 ]
+Fraction = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
 Number = Annotated[
     float, Meta(ge=0, lt=LARGEST_NUMBER, description="a number from 0 to a trillion")
 ]
@@ -214,6 +215,12 @@ class GcTable(Struct, frozen=True, forbid_unknown_fields=True):
     ] = UNSET
 
 
+class TraceTable(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which tasks run under strace."""
+
+    sample: Annotated[Fraction, about("Trace this fraction of the tasks that run.")] = 0.0
+
+
 class RecipeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Settings for one recipe."""
 
@@ -238,6 +245,7 @@ class ProjectTable(Struct, frozen=True, forbid_unknown_fields=True):
     xattrs: Annotated[Texts, about("Extended attributes to record.")] = ()
     plan_hooks: Annotated[Texts, about("Programs to run on each plan before it starts.")] = ()
     gc: GcTable | UnsetType = UNSET
+    trace: TraceTable | UnsetType = UNSET
     provider: Annotated[
         dict[str, str],
         about("Name -> the recipe to use if several provide the name."),

@@ -247,6 +247,9 @@ class Runner:
         step, own = self.plan.steps[node.key], self.plan.own[node.key]
         chain = self.plan.graph.chain(node.key)
         needs = tuple(replace(self._taken(key), direct=key in node.direct) for key in node.needs)
+        strace = self.options.traced.strace_for(node.key, step.static_key)
+        if incremental:
+            strace = None  # it could not run again from the same start without strace
         return Job(
             node=node,
             chain=chain,
@@ -266,6 +269,7 @@ class Runner:
             plain=not self.questions.stands_on_impure(node),
             incremental=incremental,
             staged=node.key in self._staged,
+            strace=strace,
             sources=self._sources(node),
         )
 

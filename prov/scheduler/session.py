@@ -22,6 +22,7 @@ from prov.remote.settings import Remote, read_remotes
 from prov.scheduler.hooks import invalidated
 from prov.scheduler.plan import Choices, Follow, Plan, make_plan
 from prov.scheduler.summary import Progress, RunOptions, Summary
+from prov.scheduler.tracing import named_tasks, traced_tasks
 from prov.sharing.caches import Anywhere, Caches, Pulled, Wanted
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
@@ -47,6 +48,8 @@ class Request:
     only: bool = False
     follow: Follow = "changed"
     incremental: bool = False
+    trace: tuple[str, ...] = ()
+    """Tasks and recipes whose tasks run under strace, even if they are recorded."""
 
 
 @dataclass(slots=True)
@@ -145,6 +148,13 @@ class Session:
 
         begun, size = time.monotonic(), self.store.objects.size()
         plan, workspace = self.plan(request, dry=False)
+        traced = traced_tasks(
+            named_tasks(plan.graph, request.trace),
+            self.project.settings,
+            sandbox=workspace.sandbox,
+            search_path=self.environment.get("PATH", ""),
+            note=progress.note,
+        )
         if workspace.sandbox is None:
             progress.note("no sandbox: tasks can access files that they did not declare")
         make_private(workspace.work)
@@ -160,7 +170,7 @@ class Session:
                 plan,
                 self.toolchains,
                 progress,
-                options,
+                dataclasses.replace(options, traced=traced),
                 anywhere=self.anywhere(plan.graph, workspace),
                 publishers=publishers,
             )
@@ -252,6 +262,7 @@ class Session:
                         hint=nearest(key, graph.nodes) or f"add {each} to the targets",
                     )
             force.update(full)
+        force.update(named_tasks(graph, request.trace))
         if request.rebuild:
             force.update(graph.nodes)
         return Choices(

@@ -14,6 +14,7 @@ from prov.records.lookup import Records
 from prov.records.outcomes import Outcome
 from prov.records.run import author
 from prov.scheduler.plan import Plan
+from prov.scheduler.tracing import TracedTasks
 from prov.tasks.job import Result, Workspace
 
 COUNTED = (
@@ -46,6 +47,7 @@ class RunOptions:
 
     jobs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     keep_going: bool = False
+    traced: TracedTasks = field(default_factory=TracedTasks)
 
 
 @dataclass(slots=True)

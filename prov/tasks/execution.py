@@ -32,7 +32,7 @@ from prov.store.refs import RefUpdate
 from prov.tasks.advice import advice
 from prov.tasks.definition import define
 from prov.tasks.job import ComposedSysroot, Job, Result, Taken, Workspace
-from prov.tasks.reading import watched_trees
+from prov.tasks.reading import Reading, Tracing, Unread, Watching, watched_trees
 from prov.tasks.relocate import Tokeniser, held_blobs
 from prov.tasks.script import (
     ScriptResult,
@@ -43,7 +43,7 @@ from prov.tasks.script import (
     run_script,
 )
 from prov.tasks.taskhash import OwnInputs, output_paths, task_hash
-from prov.tasks.workdir import Workdir
+from prov.tasks.workdir import Workdir, capture_rules
 from prov.worktree.attributes import EMPTY, Pair, at_path, nest
 from prov.worktree.merge import Owned
 from prov.worktree.snapshot import Snapshot
@@ -91,20 +91,46 @@ class _Execution:
         else:
             start = self.workdir.start(job)
             self.workdir.put_in_place(start.pair, now=here.pair)
+        outcome, sysroots = self.attempt(traced=job.strace is not None)
+        if job.strace is not None and outcome.problem:
+            self.workdir.notes.append(
+                f"{job.node.key}: {outcome.problem} while traced; it ran again without strace"
+            )
+            self.workdir.put_in_place(start.pair, now=self.workdir.capture().pair)
+            outcome, sysroots = self.attempt(traced=False)
+        return self.record(oid, start, outcome, sysroots, own)
+
+    def attempt(self, *, traced: bool) -> tuple[ScriptResult, dict[str, ComposedSysroot]]:
+        """Run the script from the start in the WORKDIR; return the result and the sysroots."""
         self.postprocess_taken()
         began = time.time()
         sysroots = self.compose()
-        self.workdir.place_inputs(job)
-        outcome = run_script(
-            self.workspace, job, self.workdir.path, [*watched_trees(job.task_paths, sysroots)]
-        )
+        self.workdir.place_inputs(self.job)
+        reading = self.reading(sysroots, traced=traced)
+        outcome = run_script(self.workspace, self.job, self.workdir.path, reading)
         # the task may have removed permissions of the WORKDIR itself
         with contextlib.suppress(PermissionError):
             set_mode(self.workdir.path, stat.S_IRWXU, add=True)
         stray_write = self.guard(began)
         if stray_write:
             outcome = replace(outcome, stray_write=stray_write)
-        return self.record(oid, start, outcome, sysroots, own)
+        return outcome, sysroots
+
+    def reading(self, sysroots: Mapping[str, ComposedSysroot], *, traced: bool) -> Reading:
+        """Return how the task's reads are recorded."""
+        job, workdir = self.job, self.workdir
+        if self.workspace.sandbox is None:
+            return Unread()
+        if job.strace is None or not traced:
+            return Watching([*watched_trees(job.task_paths, sysroots)])
+        return Tracing(
+            strace=job.strace,
+            output=workdir.trace,
+            objects=self.writer,
+            capture=lambda: workdir.capture().pair,
+            rules=capture_rules(workdir.rules)[0],
+            seen_workdir=job.task_paths.seen_workdir,
+        )
 
     def done_by_another(self, oid: TaskHash) -> Result | None:
         """Return the task's result if a different process ran it before this one got the lock."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from prov.recipes.graph import Graph, Node
 from prov.records.ids import CommitId, OutputId, StaticKey, TaskHash
@@ -20,6 +20,9 @@ from prov.worktree.folders import ScannedFile
 from prov.worktree.merge import Owned
 from prov.worktree.path_tokens import TokenPaths
 from prov.worktree.verify import Mismatch
+
+if TYPE_CHECKING:
+    from prov.reads.strace import Strace
 
 Status = Literal["ran", "failed", "done by another"]
 
@@ -149,6 +152,8 @@ class Job:
     """Whether to start from the current contents of the WORKDIR instead of `after`."""
     staged: bool = False
     """Whether sysroots of this build use its output."""
+    strace: Strace | None = None
+    """Runs the script under strace, to record all its reads; requires a sandbox."""
     sources: tuple[Oid, ...] = ()
     """Outputs whose files may be in its WORKDIR or sysroots, also through earlier tasks."""
 

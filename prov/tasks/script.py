@@ -12,23 +12,22 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from prov.errors import BuildError
 from prov.files import naming, open_folder, remove_entry
-from prov.processes import exit_status, run_command
-from prov.reads.reads import NOT_RECORDED, Reads, incomplete
-from prov.reads.watch import Watch, WatchedTree, watching
+from prov.processes import run_command
+from prov.reads.reads import Reads
 from prov.recipes.graph import Node
 from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE, TEMP, Recipe
 from prov.recipes.variables import DIRECT, expand, with_values
 from prov.tasks.job import Job, Workspace
+from prov.tasks.reading import UNRECORDED, Reading
 from prov.tasks.sandbox import TaskPaths, confined_command, mounted_command, sandbox_command
 from prov.tasks.taskhash import OwnInputs, output_paths
 
 RPATH_LENGTH = 128
-UNWATCHED = Reads((), incomplete("no sandbox"), NOT_RECORDED, NOT_RECORDED)
-"""The reads of a task that ran without a sandbox."""
 HOME = "home"
 """The home folder, below the folder for temporary files; empty when a task starts."""
 
@@ -41,7 +40,7 @@ class ScriptResult:
     environment: Mapping[str, str]
     seconds: float
     log: bytes
-    reads: Reads = UNWATCHED
+    reads: Reads = UNRECORDED
     stray_write: str = ""
     """A text that lists changes in the task's sysroots, or empty."""
 
@@ -61,13 +60,10 @@ def log_path(workdir: Path, task: str) -> Path:
     return workdir / TEMP / f"log.{task}"
 
 
-def run_script(
-    workspace: Workspace, job: Job, workdir: Path, trees: Sequence[WatchedTree] = ()
-) -> ScriptResult:
+def run_script(workspace: Workspace, job: Job, workdir: Path, reading: Reading) -> ScriptResult:
     """Run a task's script in its WORKDIR and write its output to the log.
 
-    List the files that it opens in `trees`, which are empty without a sandbox. Raises RecipeError
-    if a value cannot be expanded.
+    Raises RecipeError if a value cannot be expanded.
     """
     node, task_paths = job.node, job.task_paths
     values, directory = task_values(job)
@@ -96,8 +92,8 @@ def run_script(
     command = _command_line(workspace.sandbox, task_paths, command, directory)
     begun = time.monotonic()
     with os.fdopen(_create(log_path(workdir, node.task.name)), "w+b") as log:
-        with watching(trees) as watch:
-            code = _run(command, here, environment, log.fileno(), job.pass_fds, watch)
+        start = partial(_start, here, environment, log.fileno(), job.pass_fds)
+        code, reads = reading.run(start, command, directory)
         seconds = time.monotonic() - begun
         log.seek(0)
         written = log.read()
@@ -107,7 +103,6 @@ def run_script(
         for name, value in environment.items()
         if not node.task.network or name not in job.own.environment
     }
-    reads = watch.reads() if trees else UNWATCHED
     return ScriptResult(code, dict(sorted(kept.items())), seconds, written, reads)
 
 
@@ -241,16 +236,15 @@ def _command_line(
     return command
 
 
-def _run(
-    command: Sequence[str],
+def _start(
     directory: Path,
     environment: Mapping[str, str],
     log: int,
     pass_fds: tuple[int, ...],
-    watch: Watch,
-) -> int:
-    """Run a command with its output to `log`; return its exit status."""
-    with subprocess.Popen(
+    command: Sequence[str],
+) -> subprocess.Popen[bytes]:
+    """Start a command with its output to `log`."""
+    return subprocess.Popen(
         command,
         cwd=directory,
         env=dict(environment),
@@ -259,9 +253,7 @@ def _run(
         stderr=log,
         umask=0o022,
         pass_fds=pass_fds,
-    ) as process:
-        watch.follow(process.pid)
-        return exit_status(process)
+    )
 
 
 def run_in_sysroot(workspace: Workspace, job: Job, folder: str, script: str) -> tuple[int, bytes]:

@@ -109,6 +109,11 @@ class Workdir:
         """The file that names the running task, to identify leftovers of a killed task."""
         return self.memory.with_name(self.memory.name + ".running")
 
+    @property
+    def trace(self) -> Path:
+        """The file for the trace of the running task; the next trace replaces that of a kill."""
+        return self.memory.with_name(self.memory.name + ".trace")
+
     def capture(self) -> Snapshot:
         exclude, xattrs = capture_rules(self.rules)
         return capture(

@@ -66,19 +66,22 @@ class Tiny:
     def _files(self) -> Iterator[Path]:
         return (path for path in self.root.glob("recipes/**/*") if path.is_file())
 
-    def build(
-        self, texts: Texts, *targets: str, ok: bool = True, force: tuple[str, ...] = ()
-    ) -> Summary:
-        """Build with these recipes."""
-        self.write(texts)
+    def session(self) -> Session:
         store = self.store
-        session = Session(
+        return Session(
             Project.load(self.root, memory=store.cache / "parsed"),
             store,
             partial(sysroots_of, store),
             {"PATH": os.environ["PATH"]},
         )
-        summary, _ = session.build(Request(targets, force=force), Watcher(), RunOptions(jobs=2))
+
+    def build(
+        self, texts: Texts, *targets: str, ok: bool = True, force: tuple[str, ...] = ()
+    ) -> Summary:
+        """Build with these recipes."""
+        self.write(texts)
+        request = Request(targets, force=force)
+        summary, _ = self.session().build(request, Watcher(), RunOptions(jobs=2))
         assert summary.ok is ok, summary.failed
         return summary
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from prov.reads.reads import decode_reads
+from prov.records.entries import READS
 from prov.records.lookup import Records
 from prov.records.output import read_pair
 from prov.records.refs import OutputRef, RunRef, StaticRef, WorkdirRef
@@ -15,6 +17,7 @@ from prov.store.repository import Store
 from prov.tasks.execution import run_task
 from prov.tasks.job import Job, Result, Workspace
 from prov.tasks.paths import make_paths
+from prov.tasks.reading import UNRECORDED
 from prov.tasks.toolchain import Toolchains
 from prov.worktree.attributes import walk
 from tests.tasks.samples import KEY, TOOLS, job_of, node_of, workspace_of
@@ -82,6 +85,7 @@ def test_the_record_of_a_run(store: Store, workspace: Workspace) -> None:
     assert record.is_recipes
     assert record.output == result.output
     assert record.environment(store.objects)["LC_ALL"] == "C.UTF-8"
+    assert decode_reads(record.text(store.objects, READS)) == UNRECORDED
 
 
 @pytest.mark.parametrize(
