@@ -13,7 +13,7 @@ from typing import Any
 
 from prov.bitbake.setup import layer
 from tests.bitbake.story import PATIENCE, BuildDirectory
-from tests.cli.story import PROV
+from tests.commands import PROV
 
 sys.path.insert(0, str(layer() / "lib"))
 from provlayer import facts, wire

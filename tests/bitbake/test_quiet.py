@@ -9,7 +9,7 @@ import pytest
 
 from tests.bitbake.conftest import BuildDirectories
 from tests.bitbake.story import BASE, BuildDirectory, live, warnings
-from tests.cli.story import PROV
+from tests.commands import PROV
 
 pytestmark = [pytest.mark.process, live]
 

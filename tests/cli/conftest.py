@@ -12,8 +12,9 @@ import pytest
 from tests.cli.chain import CHAIN
 from tests.cli.contents import build
 from tests.cli.projects import Prov
-from tests.cli.story import DEMO, PROV, Project
+from tests.cli.story import DEMO, Project
 from tests.cli.sysroots import RECIPES, Compose, run, sandbox, staged
+from tests.commands import run_prov
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +51,7 @@ def prov(tmp_path: Path) -> Prov:
     def run(
         *arguments: str, code: int = 0, cwd: Path = tmp_path
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([PROV, *arguments], cwd=cwd, capture_output=True, text=True)
+        done = run_prov(*arguments, cwd=cwd)
         assert done.returncode == code, (
             f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         )

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.commands import Done, run_prov
 from tests.schema.check import read_answer
 
-PROV = str(Path(sys.executable).with_name("prov"))
 DEMO = Path(__file__).parents[2] / "fixtures" / "demo"
 HOSTTOOLS = "sh cat chmod cp date ln mkdir mv rm touch true"
-
-Done = subprocess.CompletedProcess[str]
 
 
 @dataclass(slots=True)
@@ -28,10 +25,7 @@ class Project:
 
     def prov(self, *arguments: str, code: int | None = 0, typed: str = "") -> Done:
         environment = {**os.environ, **self.environment}
-        command = [PROV, *arguments]
-        done = subprocess.run(
-            command, cwd=self.root, env=environment, input=typed, capture_output=True, text=True
-        )
+        done = run_prov(*arguments, cwd=self.root, environment=environment, stdin=typed)
         assert code in (
             None,
             done.returncode,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.cli.story import PROV
+from tests.commands import run_prov
 from tests.trees import describe
 
 Compose = Callable[..., subprocess.CompletedProcess[str]]
@@ -35,7 +35,7 @@ RECIPES = {
 
 
 def run(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([PROV, *arguments], cwd=cwd, capture_output=True, text=True)
+    done = run_prov(*arguments, cwd=cwd)
     assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 

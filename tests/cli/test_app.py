@@ -11,7 +11,8 @@ from prov_cli.app import report_error
 
 import prov
 from prov.errors import ProvError
-from tests.cli.story import PROV, Project
+from tests.cli.story import Project
+from tests.commands import PROV
 
 
 @pytest.mark.parametrize(

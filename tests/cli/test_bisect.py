@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from math import ceil, log2
@@ -17,13 +16,13 @@ from typing import Any
 import pytest
 
 from prov.records.keys import TaskKey
+from tests.commands import PROV, run_prov
 from tests.history.tiny import Texts, Tiny
 from tests.schema.check import read_answer
 from tests.terminal import Terminal
 
 pytestmark = pytest.mark.process
 
-PROV = str(Path(sys.executable).with_name("prov"))
 IMAGE = """
 version = "1"
 [variables]
@@ -85,9 +84,7 @@ class Story(Tiny):
         return path.read_text().splitlines() if path.exists() else []
 
     def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [PROV, *arguments], cwd=self.root, capture_output=True, text=True, check=False
-        )
+        done = run_prov(*arguments, cwd=self.root)
         assert done.returncode == code, (
             f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         )

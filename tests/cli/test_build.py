@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.projects import Prov, one_task, write
-from tests.cli.story import DEMO, PROV, Project
+from tests.cli.story import DEMO, Project
+from tests.commands import PROV
 from tests.schema.check import read_answer
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.story import PROV
 from tests.cli.sysroots import Compose, listed, run, seen, staged
+from tests.commands import PROV
 from tests.schema.check import read_answer
 from tests.sysroot.conftest import fingerprint
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.story import HOSTTOOLS, PROV, Project
+from tests.cli.story import HOSTTOOLS, Project
 from tests.cli.test_hostile_records import Lab
+from tests.commands import PROV, run_prov_bytes
 from tests.schema.check import read_answer
 from tests.terminal import Terminal
 
@@ -141,9 +142,7 @@ def words_of(command: str, tmp_path: Path) -> list[str]:
 
 
 def in_pipe(project: Project, words: list[str]) -> str:
-    done = subprocess.run(
-        [PROV, *words], cwd=project.root, stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
+    done = run_prov_bytes(*words, cwd=project.root)
     return (done.stdout + done.stderr).decode()
 
 

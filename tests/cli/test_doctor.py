@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.story import PROV, Project, in_order
+from tests.cli.story import Project, in_order
+from tests.commands import PROV
 
 pytestmark = pytest.mark.process
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.story import PROV, Project
+from tests.cli.story import Project
+from tests.commands import PROV
 
 pytestmark = pytest.mark.process
 

@@ -10,7 +10,8 @@ import pytest
 
 from prov.errors import ProvError
 from prov.processes import exit_status
-from tests.cli.story import PROV, Project
+from tests.cli.story import Project
+from tests.commands import PROV
 
 pytestmark = pytest.mark.process
 

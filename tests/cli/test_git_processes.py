@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-PROV = Path(sys.executable).with_name("prov")
+from tests.commands import run_prov
+
 FOLDERS = 12
 READING = (
     ["log"],
@@ -44,7 +43,8 @@ class Calls:
         """Run a command of prov; return the command lines of git that it started."""
         self.log.write_text("")
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
-        subprocess.run([PROV, *words], cwd=self.folder, env=os.environ | {"PATH": path}, check=True)
+        environment = os.environ | {"PATH": path}
+        run_prov(*words, cwd=self.folder, environment=environment).check_returncode()
         return self.log.read_text().splitlines()
 
 

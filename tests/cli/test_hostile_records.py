@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,11 @@ from typing import Any
 import pytest
 
 from prov.store.objects import MODE_FILE
+from tests.commands import run_prov
 from tests.schema.check import read_answer
 
 pytestmark = pytest.mark.process
 
-PROV = Path(sys.executable).with_name("prov")
 IDENTITY = {
     f"GIT_{role}_{part}": "x" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")
 }
@@ -54,14 +53,7 @@ class Lab:
 
     def prov(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         environment = os.environ | self.environment
-        done = subprocess.run(
-            [PROV, *arguments],
-            cwd=self.root,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_prov(*arguments, cwd=self.root, environment=environment)
         assert code is None or done.returncode == code, done.stdout + done.stderr
         return done
 

@@ -9,7 +9,8 @@ import termios
 
 import pytest
 
-from tests.cli.story import PROV, Project
+from tests.cli.story import Project
+from tests.commands import PROV
 
 pytestmark = pytest.mark.process
 

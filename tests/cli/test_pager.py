@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from prov_cli.pager import pager_command
 
-from tests.cli.story import PROV, Project
+from tests.cli.story import Project
+from tests.commands import PROV
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import subprocess
 import pytest
 
 from tests.cli.broken import break_it
-from tests.cli.story import PROV, Project
+from tests.cli.story import Project
 from tests.cli.test_build import needs_bubblewrap
+from tests.commands import PROV
 
 pytestmark = pytest.mark.process
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.story import PROV, Project
+from tests.cli.story import Project
 from tests.cli.test_build import needs_bubblewrap
+from tests.commands import PROV
 from tests.terminal import Terminal
 from tests.test_terminal import DEVICE, PUSH
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.story import PROV, Project
+from tests.cli.story import Project
+from tests.commands import PROV
 from tests.docs.page import TOP, parse
 
 pytestmark = pytest.mark.process

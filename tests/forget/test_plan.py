@@ -217,7 +217,7 @@ def test_on_a_terminal_it_asks(runs: Captured) -> None:
 
 def on_a_terminal(root: Path, typed: str, *arguments: str) -> str:
     """Run a command on a terminal, and return its output."""
-    from tests.cli.story import PROV
+    from tests.commands import PROV
 
     ours, its = os.openpty()
     child = subprocess.Popen(

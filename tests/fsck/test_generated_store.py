@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from prov.store.repository import Store
 from prov.tasks.definition import read_definition
 from prov.tasks.taskhash import HashOnly, OwnInputs, task_hash
 from prov.worktree.attributes import FileNode, Pair, at_path, read_listing, walk, write_listing
+from tests.commands import run_prov
 from tests.fsck.generated_recipes import TASKS
 from tests.fsck.generated_store import make_store
 from tests.schema.check import read_answer
@@ -32,7 +31,6 @@ from tests.schema.check import read_answer
 pytestmark = pytest.mark.process
 
 RUNS, RECIPES = 1500, 7
-PROV = str(Path(sys.executable).with_name("prov"))
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +67,7 @@ def edges_of(store: Store, inputs: Oid, kind: str) -> set[str]:
 
 
 def prov(store: Store, *arguments: str) -> str:
-    command = [PROV, arguments[0], "--store", str(store.path), *arguments[1:]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_prov(arguments[0], "--store", str(store.path), *arguments[1:])
     assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
     return done.stdout
 

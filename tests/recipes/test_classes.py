@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from tests.commands import run_prov
 from tests.schema.check import read_answer
 
 pytestmark = pytest.mark.process
 
-PROV = str(Path(sys.executable).with_name("prov"))
 DEMO = Path(__file__).parents[2] / "fixtures" / "demo"
 TOOLS = {
     "ipk": ("ar",),
@@ -31,7 +30,7 @@ def need(kind: str) -> None:
 
 
 def prov(root: Path, *arguments: str) -> str:
-    done = subprocess.run([PROV, *arguments], cwd=root, capture_output=True, text=True)
+    done = run_prov(*arguments, cwd=root)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
 

@@ -24,7 +24,8 @@ from prov.store.objects import object_id
 from prov.transport.access import Access
 from prov.transport.errors import TooMuch
 from prov.transport.git import Transport, make_scratch
-from tests.cli.story import PROV, Project
+from tests.cli.story import Project
+from tests.commands import PROV
 from tests.remote.story import git, until
 from tests.servers.liar import Liar, Request, liar
 

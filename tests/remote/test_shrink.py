@@ -17,7 +17,7 @@ from prov.remote.shrink import RemoteRules, expired, shrink
 from prov.store.packs import PackFile
 from prov.store.repository import Store
 from prov.transport.access import Access
-from tests.cli.story import PROV
+from tests.commands import PROV
 from tests.remote.conftest import Machines, make_cache
 from tests.remote.story import TASKS, Cache, Machine, until
 

@@ -19,7 +19,7 @@ from prov.sharing.pushing import push
 from prov.sharing.results import recorded_results
 from prov.store.repository import Store
 from prov.transport.access import Access
-from tests.cli.story import PROV
+from tests.commands import PROV
 from tests.remote.conftest import Machines
 from tests.remote.story import TASKS, Cache, Machine, git, until
 

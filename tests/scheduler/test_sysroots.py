@@ -6,16 +6,15 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.commands import PROV, run_prov
 from tests.schema.check import read_answer
 
 pytestmark = pytest.mark.process
 
-PROV = str(Path(sys.executable).with_name("prov"))
 SANDBOXES = [
     "none",
     pytest.param("bwrap", marks=pytest.mark.skipif(not shutil.which("bwrap"), reason="no bwrap")),
@@ -55,16 +54,19 @@ class Project:
 
     def prov(self, *arguments: str, code: int = 0, store: Path | None = None, user: int = 0) -> str:
         environment = {**os.environ, **({"PROV_STORE": str(store)} if store else {})}
-        done = subprocess.run(
-            [PROV, *arguments],
-            cwd=self.root,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            user=user or None,
-            group=user or None,
-        )
+        if user:
+            done = subprocess.run(
+                [PROV, *arguments],
+                cwd=self.root,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                user=user,
+                group=user,
+            )
+        else:
+            done = run_prov(*arguments, cwd=self.root, environment=environment)
         assert done.returncode == code, (
             f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         )

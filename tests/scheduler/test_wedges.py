@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.story import PROV, Done, Project
+from tests.cli.story import Project
+from tests.commands import PROV, Done
 
 pytestmark = pytest.mark.process
 

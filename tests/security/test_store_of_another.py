@@ -17,7 +17,8 @@ from prov.store.git import run_git
 from prov.store.objects import MODE_DIRECTORY, MODE_SYMLINK, Entry
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
-from tests.cli.story import PROV, Project
+from tests.cli.story import Project
+from tests.commands import PROV
 
 COMMANDS = (
     ("log", "a:go"),

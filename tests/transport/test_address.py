@@ -13,7 +13,8 @@ import pytest
 from prov.remote.settings import default_trust
 from prov.transport.address import check_name, folder_of, parse_address, scheme_of, without_password
 from prov.transport.errors import RemoteError
-from tests.cli.story import PROV, Project
+from tests.cli.story import Project
+from tests.commands import run_prov
 
 HERE = Path("/somewhere/here")
 
@@ -223,10 +224,7 @@ def test_injected_commands_never_run(tmp_path: Path) -> None:
     environment = os.environ | {"PATH": f"{traps}:{os.environ['PATH']}", "GIT_TERMINAL_PROMPT": "0"}
 
     def prov(*arguments: str, code: int) -> str:
-        command = [PROV, *arguments]
-        done = subprocess.run(
-            command, cwd=project.root, env=environment, capture_output=True, text=True, check=False
-        )
+        done = run_prov(*arguments, cwd=project.root, environment=environment)
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         return done.stderr
