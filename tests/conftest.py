@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from prov.store.repository import Store
-from tests.cli.story import HOSTTOOLS, Project
+from tests.cli.story import Project, small_project
 
 Git = Callable[..., str]
 
@@ -94,10 +94,4 @@ def is_clean(git: Git) -> Callable[[], None]:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Project:
-    """A project without recipes, whose tasks have no sandbox and few tools."""
-    project = Project(tmp_path / "small")
-    project.write(
-        "prov.toml",
-        f'recipes = ["recipes"]\nsandbox = "none"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n',
-    )
-    return project
+    return small_project(tmp_path / "small")

@@ -12,7 +12,7 @@ import pytest
 from tests.cli.chain import CHAIN
 from tests.cli.contents import build
 from tests.cli.projects import Prov
-from tests.cli.story import DEMO, Project
+from tests.cli.story import DEMO, Project, copy_project, small_project
 from tests.cli.sysroots import RECIPES, Compose, run, sandbox, staged
 from tests.commands import run_prov
 
@@ -30,18 +30,7 @@ def demo_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def story(demo_once: Path, tmp_path: Path) -> Iterator[Project]:
     """The demo, built."""
     root = tmp_path / "demo"
-    shutil.copytree(
-        demo_once,
-        root,
-        symlinks=True,
-        ignore=shutil.ignore_patterns("objects", "pool", "toolchains"),
-    )
-    for large in (
-        ".prov/objects",
-        ".prov/prov/pool",
-        ".prov/prov/toolchains",
-    ):  # prov never changes these files
-        subprocess.run(["cp", "-al", demo_once / large, root / large], check=True)
+    copy_project(demo_once, root)
     yield Project(root)
     shutil.rmtree(root)
 
@@ -95,22 +84,37 @@ def compose(outputs: Path) -> Compose:
     return call  # type: ignore[return-value]
 
 
-@pytest.fixture
-def two(small: Project) -> Project:
-    build(small, "one", "two")
-    return small
+@pytest.fixture(scope="session")
+def two_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = small_project(tmp_path_factory.mktemp("two") / "small")
+    build(project, "one", "two")
+    return project.root
 
 
 @pytest.fixture
-def chain(small: Project) -> Project:
-    """A built recipe: unpack, patch, and a task that continues their WORKDIR."""
-    small.write("recipes/src/word", "one\ntwo\nthree\n")
-    small.write(
+def two(two_once: Path, tmp_path: Path) -> Project:
+    """A small project with two builds."""
+    copy_project(two_once, tmp_path / "small")
+    return Project(tmp_path / "small")
+
+
+@pytest.fixture(scope="session")
+def chain_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = small_project(tmp_path_factory.mktemp("chain") / "small")
+    project.write("recipes/src/word", "one\ntwo\nthree\n")
+    project.write(
         "recipes/fix.patch", "--- a/word\n+++ b/word\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n"
     )
-    small.write("recipes/x.toml", CHAIN)
-    small.prov("build", "x:go")
-    return small
+    project.write("recipes/x.toml", CHAIN)
+    project.prov("build", "x:go")
+    return project.root
+
+
+@pytest.fixture
+def chain(chain_once: Path, tmp_path: Path) -> Project:
+    """A built recipe: unpack, patch, and a task that continues their WORKDIR."""
+    copy_project(chain_once, tmp_path / "small")
+    return Project(tmp_path / "small")
 
 
 @pytest.fixture

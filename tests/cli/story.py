@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +91,33 @@ class Project:
             *map(str, folder.iterdir() if folder.exists() else ()),
             *self.git("for-each-ref", "refs/prov/aside").split(),
         ]
+
+
+def small_project(root: Path) -> Project:
+    """Create a project without recipes, whose tasks have no sandbox and few tools."""
+    project = Project(root)
+    project.write(
+        "prov.toml",
+        f'recipes = ["recipes"]\nsandbox = "none"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n',
+    )
+    return project
+
+
+LINKED = (".prov/objects", ".prov/prov/pool", ".prov/prov/toolchains")
+"""Folders of files that prov never changes."""
+
+
+def copy_project(source: Path, root: Path) -> None:
+    """Copy a project with its store to a new folder. The large files of its store are linked."""
+    large = {str(source / folder) for folder in LINKED}
+
+    def skipped(folder: str, names: list[str]) -> set[str]:
+        return {name for name in names if os.path.join(folder, name) in large}
+
+    shutil.copytree(source, root, symlinks=True, ignore=skipped)
+    for folder in LINKED:
+        if (source / folder).exists():
+            subprocess.run(["cp", "-al", source / folder, root / folder], check=True)
 
 
 def in_order(text: str, *expected: str) -> None:

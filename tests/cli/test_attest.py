@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.story import Project
+from tests.cli.story import Project, copy_project, small_project
 
 pytestmark = pytest.mark.process
 
@@ -36,13 +36,20 @@ APP = (
 )
 
 
+@pytest.fixture(scope="module")
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = small_project(tmp_path_factory.mktemp("built") / "small")
+    project.write("recipes/lib.toml", LIB)
+    project.write("recipes/lib.txt", "one\n")
+    project.write("recipes/app.toml", APP)
+    project.prov("build", "app")
+    return project.root
+
+
 @pytest.fixture
-def built(small: Project) -> Project:
-    small.write("recipes/lib.toml", LIB)
-    small.write("recipes/lib.txt", "one\n")
-    small.write("recipes/app.toml", APP)
-    small.prov("build", "app")
-    return small
+def built(built_once: Path, tmp_path: Path) -> Project:
+    copy_project(built_once, tmp_path / "small")
+    return Project(tmp_path / "small")
 
 
 def make_key(project: Project, *options: str) -> str:

@@ -12,6 +12,8 @@ import pytest
 from prov_cli.commands import COMMANDS, load_command
 from prov_cli.help import summary
 
+from tests.commands import run_prov
+
 pytestmark = pytest.mark.process
 
 PROV = str(Path(sys.executable).with_name("prov"))
@@ -59,8 +61,8 @@ def test_every_command_has_help_with_an_example() -> None:
     assert len(listing.splitlines()) <= 64
     assert max(map(len, listing.splitlines())) <= 80
     for name in COMMANDS:
-        done = subprocess.run([PROV, name, "--help"], capture_output=True, text=True, check=True)
-        assert "Example" in done.stdout, name
+        done = run_prov(name, "--help")
+        assert (done.returncode, "Example" in done.stdout) == (0, True), name
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.cli.story import copy_project
 from tests.remote.story import Cache, Machine
 from tests.servers.fixtures import Lines, Servers
 
@@ -36,19 +36,7 @@ def machines(built_once: Path, tmp_path: Path) -> Iterator[Machines]:
     def make(name: str, cache: Cache | None = None, *options: str, built: bool = False) -> Machine:
         root = tmp_path / name
         source = built_once / ("built" if built else "empty")
-        shutil.copytree(
-            source,
-            root,
-            symlinks=True,
-            ignore=shutil.ignore_patterns("objects", "pool", "toolchains"),
-        )
-        for large in (
-            ".prov/objects",
-            ".prov/prov/pool",
-            ".prov/prov/toolchains",
-        ):  # linked, since no test writes to them
-            if (source / large).exists():
-                subprocess.run(["cp", "-al", source / large, root / large], check=True)
+        copy_project(source, root)
         made.append(root)
         machine = Machine(root)
         if cache is not None:
