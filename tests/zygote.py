@@ -11,6 +11,7 @@ Each request is one byte with five descriptors: the standard streams, a file wit
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
 import os
@@ -36,7 +37,7 @@ class Request(NamedTuple):
 
 
 def import_modules() -> None:
-    """Import all modules of the library and of the command line."""
+    """Import all modules that a command can import later."""
     import prov_cli
 
     import prov
@@ -44,7 +45,9 @@ def import_modules() -> None:
     for package in (prov, prov_cli):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.startswith(SCRIPTS):
-                importlib.import_module(module.name)
+                # a command that needs a missing optional package reports it
+                with contextlib.suppress(ImportError):
+                    importlib.import_module(module.name)
 
 
 def serve(requests: socket.socket) -> None:

@@ -6,10 +6,8 @@ negative for a signal.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import pkgutil
 import sys
 import traceback
 from importlib import import_module
@@ -17,15 +15,11 @@ from typing import Any, NoReturn
 
 from typer.main import get_command
 
+from tests.zygote import import_modules
+
 
 def load() -> None:
-    """Import all modules that a command can import later."""
-    for name in ("prov", "prov_cli"):
-        for module in pkgutil.walk_packages(import_module(name).__path__, f"{name}."):
-            if ".classes" not in module.name:
-                # a command that needs a missing optional package reports it
-                with contextlib.suppress(ImportError):
-                    import_module(module.name)
+    import_modules()
     app: Any = import_module("prov_cli.app")
     app.app = get_command(app.app)  # create the command only once
 
