@@ -11,6 +11,7 @@ This module is pure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -20,7 +21,8 @@ from prov.dependencies.usage import NOWHERE, NeededPackage, Places, Uses, uses_o
 from prov.reads.reads import COMPLETE, Read, Reads
 from prov.records.keys import TaskKey
 
-EXECUTED, MISSING = "x", "m"
+MISSING = "m"
+_SHARED_LIBRARY = re.compile(r"\.so\.[0-9.]+$")
 
 
 class Certainty(StrEnum):
@@ -198,7 +200,8 @@ def find_transitive(
 
     `chains` maps the recipe of a package to its chain of dependencies: one link if it is declared.
     `brought_by` maps it to the recipes whose run-time dependencies lead to it: programs of these
-    may use it without making it a dependency of the recipe.
+    may use it without making it a dependency of the recipe. A linker opens `libx.so.1` if another
+    library needs it, and `libx.so` if the recipe does: the first alone is not a use by the recipe.
     """
     texts_of: dict[TaskKey, list[str]] = {}
     for own in runs.values():
@@ -230,9 +233,10 @@ def _programs(packages: Iterable[NeededPackage]) -> dict[str, str]:
 
 
 def _is_indirect(read: Read, programs: Mapping[str, str], bringers: frozenset[str]) -> bool:
-    """Return whether only programs of packages that need the used one themselves used it."""
+    """Return whether only packages that need the used one themselves used it."""
     users = {programs.get(program, "") for program in read.programs}
-    return bool(users) and users <= bringers
+    is_own = bool(users) and users <= bringers
+    return is_own or _SHARED_LIBRARY.search(read.path) is not None
 
 
 Lookups = Mapping[SysrootPath, Sequence[str]]

@@ -124,6 +124,15 @@ def test_transitive(programs: tuple[str, ...], names: list[str]) -> None:
         assert own.chain == CHAINS["b"]
 
 
+def test_a_library_that_only_a_library_needs_is_not_transitive() -> None:
+    items = {"usr/lib/libb.so.1": Item(), "usr/lib/libb.so": Item(target="libb.so.1")}
+    packages = (package("a"), NeededPackage(TaskKey("b:install"), (TOP,), items))
+    for path, count in ((f"{TOP}/usr/lib/libb.so.1", 0), (f"{TOP}/usr/lib/libb.so", 1)):
+        reads = Reads.of([Read(path, "o")], COMPLETE, COMPLETE)
+        runs = {COMPILE: [RecordedReads(COMPILE, reads, packages, {}, PLACES)]}
+        assert len(find_transitive("hello", CHAINS, {}, runs)) == count
+
+
 def test_floating() -> None:
     runs = {COMPILE: [run(rows={f"{TOP}/usr/lib/c": "m", "/elsewhere/usr/lib/d": "m"})]}
     lookups = traced_lookups(runs)
