@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
 from prov.dependencies import advice as advising
-from prov.dependencies import findings, patches, proof
+from prov.dependencies import findings, openembedded, patches, proof
+from prov.errors import ProvError
 from prov.recipes import project as projects
 from prov.store import repository
 
@@ -40,7 +42,7 @@ def command(
         typer.Option("--traces", metavar="N", min=1, help="Require N complete traces of a task."),
     ] = 1,
     patch: Annotated[
-        bool, typer.Option("--patch", help="Print only a patch to the recipe files.")
+        bool, typer.Option("--patch", help="Print only a patch of the recipe files.")
     ] = False,
     json: JsonOption = False,
     sandbox: Sandbox = "",
@@ -54,6 +56,9 @@ def command(
     only because a different package needs it at run time. `idle`: a declared host tool that was
     not executed. Without complete traces, prov lists candidates, or nothing.
 
+    For BitBake's recipes, prov reads what configure scripts wrote in their WORKDIRs, and --patch
+    prints lines for a configuration file.
+
     With --prove, prov runs the recorded tasks in a scratch directory with empty directories instead
     of these dependencies. If all outputs are the same, they are not needed. Nothing is recorded.
 
@@ -63,21 +68,51 @@ def command(
         prov advise --prove --patch | patch -p1
     """
     opened = open_store(store)
-    project = open_project(opened, None)
-    advisor = advising.Advisor(opened, project, traces)
-    names = recipes or advisor.recipes()
+    source = _bitbake(opened, traces) if openembedded.is_bitbakes(opened) else _own(opened, traces)
+    if prove and source.project is None:
+        raise ProvError(
+            "--prove needs recipes of prov: it runs recorded tasks again",
+            hint="remove --prove, or build the BitBake recipe without the dependency",
+        )
     with shown_progress():
-        advices = [advisor.advice(name) for name in names]
+        advices = [source.advice(name) for name in recipes or source.names]
         if prove:
             advices = [_proved(opened, advice, sandbox) for advice in advices]
     if json:
-        say_json("advice", recipes=[_table(project, advice) for advice in advices])
+        say_json("advice", recipes=[_table(source, advice) for advice in advices])
     elif patch:
         for advice in advices:
-            _print_patch(project, advice)
+            _print_patch(source.patch(advice))
     else:
         for advice in advices:
             _print(advice)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where advice comes from: prov's recipes, or BitBake's."""
+
+    project: projects.Project | None
+    names: list[str]
+    """The recipes of the last build."""
+    advice: Callable[[str], advising.Advice]
+
+    def patch(self, advice: advising.Advice) -> patches.Patch:
+        """Return advice as a patch, or as lines of BitBake's configuration."""
+        if self.project is None:
+            return patches.Patch(openembedded.configuration_of(advice))
+        return patches.patch_of(self.project, advice)
+
+
+def _own(store: repository.Store, traces: int) -> _Source:
+    project = open_project(store, None)
+    advisor = advising.Advisor(store, project, traces)
+    return _Source(project, advisor.recipes(), advisor.advice)
+
+
+def _bitbake(store: repository.Store, traces: int) -> _Source:
+    advisor = openembedded.OpenEmbeddedAdvisor(store, traces)
+    return _Source(None, advisor.recipes(), advisor.advice)
 
 
 def _proved(store: repository.Store, advice: advising.Advice, sandbox: str) -> advising.Advice:
@@ -89,8 +124,7 @@ def _proved(store: repository.Store, advice: advising.Advice, sandbox: str) -> a
         return proof.with_proofs(advice, proof.prove(store, scratch, advice.recipe, candidates))
 
 
-def _print_patch(project: projects.Project, advice: advising.Advice) -> None:
-    patch = patches.patch_of(project, advice)
+def _print_patch(patch: patches.Patch) -> None:
     if patch.text:
         say_text(patch.text.rstrip("\n"))
     note_all(patch.left_out)
@@ -142,7 +176,7 @@ def _shown(evidence: Iterable[str]) -> str:
     return ", ".join([*texts[:MOST_EVIDENCE], *more])
 
 
-def _table(project: projects.Project, advice: advising.Advice) -> dict[str, Any]:
+def _table(source: _Source, advice: advising.Advice) -> dict[str, Any]:
     return {
         "recipe": advice.recipe,
         "unused": [
@@ -172,5 +206,5 @@ def _table(project: projects.Project, advice: advising.Advice) -> dict[str, Any]
         ],
         "idle": [{"task": idle.task, "tool": idle.tool} for idle in advice.idle],
         "unknown": [{"task": unknown.task, "reason": unknown.reason} for unknown in advice.unknown],
-        "patch": patches.patch_of(project, advice).text,
+        "patch": source.patch(advice).text,
     }

@@ -110,20 +110,11 @@ class ReadsReader:
     def stated_lookups(
         self, keys: Sequence[TaskKey], *, is_native: bool
     ) -> dict[SysrootPath, list[str]]:
-        """Return what configure scripts of a recipe's tasks looked for in vain.
-
-        `is_native` states whether the recipe's libraries are in the native sysroot. Programs always
-        are.
-        """
+        """Return what configure scripts of a recipe's tasks looked for in vain, with evidence."""
         lookups: dict[SysrootPath, list[str]] = {}
         for key, files in self._build_files(keys):
-            for own in files.lookups():
-                if own.lookup.is_found:
-                    continue
-                text = f"{key}: {own.file}: {own.lookup.subject} {own.lookup.name} not found"
-                is_program = own.lookup.subject == Subject.PROGRAM
-                for path in own.lookup.paths():
-                    lookups.setdefault((is_native or is_program, path), []).append(text)
+            for path, texts in stated_lookups(key, files, is_native=is_native).items():
+                lookups.setdefault(path, []).extend(texts)
         return lookups
 
     def _build_files(self, keys: Sequence[TaskKey]) -> Iterator[tuple[TaskKey, BuildFiles]]:
@@ -162,3 +153,22 @@ def _token_paths(places: Places) -> TokenPaths:
         b"H": os.fsencode(HOSTTOOLS),
     }
     return TokenPaths(paths)
+
+
+def stated_lookups(
+    key: TaskKey, files: BuildFiles, *, is_native: bool
+) -> dict[SysrootPath, list[str]]:
+    """Return what configure scripts in a task's WORKDIR looked for in vain, with evidence.
+
+    `is_native` states whether the recipe's libraries are in the native sysroot. Programs always
+    are.
+    """
+    lookups: dict[SysrootPath, list[str]] = {}
+    for own in files.lookups():
+        if own.lookup.is_found:
+            continue
+        text = f"{key}: {own.file}: {own.lookup.subject} {own.lookup.name} not found"
+        is_program = own.lookup.subject == Subject.PROGRAM
+        for path in own.lookup.paths():
+            lookups.setdefault((is_native or is_program, path), []).append(text)
+    return lookups

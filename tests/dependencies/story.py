@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -43,19 +44,25 @@ def program(script: str, depends: str, more: str = "") -> str:
     )
 
 
-def add_reads(store: Store, key: str, reads: Reads) -> None:
-    """Add a list of reads to the record of a task's newest run, as if the task were watched."""
+def add_entries(store: Store, key: str, texts: Mapping[bytes, bytes]) -> None:
+    """Add texts to the record of a task's newest run, in place of those with the same names."""
     objects, run = store.objects, find_run(store, key)
     old = objects.commit(run.commit)
-    record = record_of(objects, run.commit)
-    entries = [own for own in objects.tree(read_record(objects, record).tree) if own.name != READS]
+    record = read_record(objects, record_of(objects, run.commit)).tree
+    entries = [own for own in objects.tree(record) if own.name not in texts]
     with objects.writer() as writer:
-        entries.append(Entry(READS, MODE_FILE, writer.add("blob", reads.encode())))
+        for name, text in texts.items():
+            entries.append(Entry(name, MODE_FILE, writer.add("blob", text)))
         new = writer.add_commit(Commit(writer.add_tree(entries), (), DATE, "record\n"))
         parents = (old.parents[0], new)
         commit = writer.add_commit(Commit(old.tree, parents, old.author, old.message))
         writer.finish()
     store.refs.update(RefUpdate(str(run.ref), commit))
+
+
+def add_reads(store: Store, key: str, reads: Reads) -> None:
+    """Add a list of reads to the record of a task's newest run, as if the task were watched."""
+    add_entries(store, key, {READS: reads.encode()})
 
 
 def traced(*paths: str, missing: tuple[str, ...] = (), opens: str = COMPLETE) -> Reads:

@@ -1,0 +1,86 @@
+"""Advice on BitBake's recipes, from records as the writer makes them."""
+
+from __future__ import annotations
+
+import pytest
+
+from prov.dependencies.openembedded import (
+    OpenEmbeddedAdvisor,
+    configuration_of,
+    is_bitbakes,
+)
+from prov.errors import NameUnknown
+from prov.reads.reads import COMPLETE, Read, Reads
+from prov.records.entries import SYSROOT_OF
+from prov.store.repository import Store
+from tests.dependencies.story import add_entries, add_reads
+from tests.history.recorded import BEGAN, Recorded, Recorder
+
+WORKDIR = "/build/tmp/work/core2/app/1.0"
+LOG = "configure:1: checking for floating.h\nconfigure:1: result: no\n"
+LOG += "configure:2: checking for above.h\nconfigure:2: result: no\n"
+
+
+def stage(recorder: Recorder, name: str, *needs: str) -> Recorded:
+    """Record the task with which a recipe stages a header."""
+    files = {f"sysroot-destdir/usr/include/{name}.h": name}
+    facts = {"bitbake-taskhash": f"hash-{name}", "workdir": f"/build/tmp/work/core2/{name}/1.0"}
+    edges = {"needs": {f"{need}:do_populate_sysroot": "ab" * 32 for need in needs}}
+    return recorder.run(
+        f"{name}:do_populate_sysroot", {"script": name}, files, edges=edges, facts=facts
+    )
+
+
+@pytest.fixture
+def recorded(store: Store) -> Store:
+    recorder = Recorder(store, BEGAN)
+    staged = [stage(recorder, name) for name in ("used", "unused", "brought", "floating")]
+    staged.append(stage(recorder, "above", "app"))
+    edges = {"needs": {f"{own}:do_populate_sysroot": "ab" * 32 for own in ("used", "unused")}}
+    configure = recorder.run(
+        "app:do_configure",
+        {"script": "./configure"},
+        {"build/config.log": LOG},
+        edges=edges,
+        facts={"workdir": WORKDIR, "bitbake-taskhash": "hash-app"},
+    )
+    recorder.build(*staged, configure, facts={"builder": "bitbake"})
+    rows = "used hash-used\nunused hash-unused\nbrought hash-brought\n../x hash\n"
+    add_entries(store, "app:do_configure", {SYSROOT_OF: rows.encode()})
+    return store
+
+
+def test_what_a_configure_script_did_not_find_is_floating(recorded: Store) -> None:
+    assert is_bitbakes(recorded)
+    advice = OpenEmbeddedAdvisor(recorded).advice("app")
+    assert [(own.provider, own.evidence, own.is_cyclic) for own in advice.floating] == [
+        ("above", ("app:do_configure: build/config.log: header above.h not found",), True),
+        ("floating", ("app:do_configure: build/config.log: header floating.h not found",), False),
+    ]
+    assert advice.unused == ()
+    assert [own.task for own in advice.unknown] == ["app:do_configure"]
+    assert configuration_of(advice).splitlines()[-1] == 'DEPENDS:append:pn-app = " floating"'
+
+
+def test_unused_and_transitive_dependencies_need_reads(recorded: Store) -> None:
+    include = f"{WORKDIR}/recipe-sysroot/usr/include"
+    rows = [Read(f"{include}/used.h", "o"), Read(f"{include}/brought.h", "o")]
+    add_reads(recorded, "app:do_configure", Reads.of(rows, COMPLETE, COMPLETE))
+    advice = OpenEmbeddedAdvisor(recorded).advice("app")
+    assert [own.package.recipe for own in advice.unused] == ["unused"]
+    assert [own.package.recipe for own in advice.transitive] == ["brought"]
+    lines = configuration_of(advice).splitlines()
+    assert lines[:2] == [
+        'DEPENDS:remove:pn-app = "unused"',
+        'DEPENDS:append:pn-app = " brought"',
+    ]
+
+
+def test_a_recipe_without_a_build(recorded: Store) -> None:
+    with pytest.raises(NameUnknown, match="no build of none is recorded"):
+        OpenEmbeddedAdvisor(recorded).advice("none")
+
+
+def test_an_empty_store(store: Store) -> None:
+    assert not is_bitbakes(store)
+    assert OpenEmbeddedAdvisor(store).recipes() == []
