@@ -15,7 +15,7 @@ from prov.recipes import project as projects
 from prov.store import repository
 
 from .build import Sandbox
-from .context import JsonOption, StoreOption, open_project, open_store, plain_name
+from .context import JsonOption, StoreOption, open_session, open_store, plain_name
 from .output import note_all, say, say_json, say_text
 from .progress import shown_progress
 from .scratch import open_scratch
@@ -105,9 +105,9 @@ class _Source:
 
 
 def _own(store: repository.Store, traces: int) -> _Source:
-    project = open_project(store, None)
-    advisor = advising.Advisor(store, project, traces)
-    return _Source(project, advisor.recipes(), advisor.advice)
+    session = open_session(store.path, None)
+    advisor = advising.Advisor(session.store, session.project, traces)
+    return _Source(session.project, advisor.recipes(), advisor.advice)
 
 
 def _bitbake(store: repository.Store, traces: int) -> _Source:
