@@ -37,9 +37,9 @@ def command(
     """Show which tasks and sources made a file.
 
     prov follows the file back through the tasks that copied or wrote it, to its sources and
-    patches, and names the build since which its content is unchanged. If depfiles of compilers
-    (`.d`, `.Po`, `.ninja_deps`) are in the WORKDIR, prov also lists the sources and headers that
-    were read to make each object of the file.
+    patches, and names the build since which its content is unchanged. If the WORKDIR
+    contains depfiles of compilers (`.d`, `.Po`, `.ninja_deps`), prov also lists the sources and
+    headers of each object in the file.
 
     Examples:
 

@@ -240,7 +240,7 @@ def _is_indirect(read: Read, programs: Mapping[str, str], bringers: frozenset[st
 
 
 Lookups = Mapping[SysrootPath, Sequence[str]]
-"""Path in a sysroot that was looked for in vain -> evidence."""
+"""Missing path in a sysroot -> evidence of lookups."""
 
 
 def find_floating(

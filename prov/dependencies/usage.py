@@ -80,7 +80,7 @@ class Uses:
     used: Mapping[TaskKey, tuple[Read, ...]]
     """Used package -> the uses, in the order of their paths."""
     listed: Mapping[TaskKey, str]
-    """NeededPackage that is not used -> a folder that was listed and contains its files."""
+    """NeededUnused package -> a listed folder with files of the package."""
     missing: tuple[Read, ...]
     """Lookups that failed, with the paths after symbolic links were followed."""
 
@@ -151,7 +151,7 @@ class _Usage:
     sysroots: _StagedPaths
     used: dict[TaskKey, list[Read]] = field(default_factory=lambda: defaultdict(list))
     folders: list[tuple[str, Read]] = field(default_factory=list)
-    """Folders that were looked at, with the use."""
+    """Used folders, with the use."""
     missing: list[Read] = field(default_factory=list)
 
     def uses(self, reads: Reads) -> Uses:

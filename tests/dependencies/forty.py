@@ -44,7 +44,7 @@ USED = {
     "target": _package("mkdir image/usr/share; echo target > image/usr/share/target"),
 }
 INVISIBLE = {"mark", "folder", "link", "absolute"}
-"""The packages that are used without an opened file: by `stat`, or as a link on the way."""
+"""The packages used without an opened file: by `stat`, or as a link on the way."""
 MAIN = """#include <header.h>
 #include <dlfcn.h>
 int linked(void);

@@ -285,7 +285,7 @@ class Step(Struct):
 
 
 class ReadFile(Struct):
-    """A file that was read to make an object."""
+    """A file read to make an object."""
 
     path: str
     """Relative to the WORKDIR, or absolute if it is outside."""
@@ -294,7 +294,7 @@ class ReadFile(Struct):
 
 
 class CompilationUnit(Struct):
-    """An object, and the files that were read to make it."""
+    """An object, and the files read to make it."""
 
     made: str
     """The path of the object."""

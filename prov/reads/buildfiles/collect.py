@@ -40,7 +40,7 @@ class Stated:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A compilation unit: a made file, and the files that were read to make it.
+    """A compilation unit: a made file, and the files read to make it.
 
     Paths in the WORKDIR are relative to it, other paths are absolute.
     """
@@ -52,7 +52,7 @@ class Unit:
 
     @property
     def source(self) -> str:
-        """The file that was compiled: compilers list it first. Empty if nothing was read."""
+        """The compiled file, which compilers list first; empty if nothing was read."""
         return self.read[0] if self.read else ""
 
 

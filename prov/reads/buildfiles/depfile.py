@@ -11,7 +11,7 @@ import re
 import struct
 
 Units = dict[str, tuple[str, ...]]
-"""Path of a made file -> the paths that were read to make it, as the file states them."""
+"""Path of a made file -> the files read to make it, as the depfile names them."""
 _WORD = re.compile(rb"((?:\\[ #:\\]|\$\$|[^\s:]|:(?!\s|$))+)|(:)")
 _ESCAPED = re.compile(rb"\\([ #:\\])|\$\$")
 MOST_TARGETS = 100

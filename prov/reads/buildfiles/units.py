@@ -1,4 +1,4 @@
-"""Find the sources and headers that were read to make a file, by compilation unit.
+"""Find the sources and headers read to make a file, by compilation unit.
 
 The depfiles in the WORKDIR of the task state what each object was made of. The symbol table of a
 program, or the members of an archive, name the objects in it.
