@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prov.errors import NameUnknown
+from prov.errors import Elsewhere, NameUnknown
 from prov.history.builds import find_build
-from prov.history.names import find_run, recorded_tasks, run_elsewhere
+from prov.history.names import find_run, record_elsewhere, recorded_tasks, run_elsewhere
 from prov.records.entries import (
     ATTRIBUTES,
     CONTENT,
@@ -84,7 +84,15 @@ def _of_task(store: Store, name: str, base: str, part: str) -> NamedDirectory:
         output = _output_in_build(store, name, build, TaskKey(key))
         if output is not None:
             return output
-    return _part(store, name, find_run(store, base).commit, part)
+    try:
+        run = find_run(store, base)
+    except Elsewhere as error:
+        if part != "output":
+            raise
+        run = record_elsewhere(store, error)
+        if read_run_record(store.objects, run.commit).output is None:
+            raise
+    return _part(store, name, run.commit, part)
 
 
 def _output_in_build(store: Store, name: str, build: str, key: TaskKey) -> NamedDirectory | None:
@@ -96,7 +104,7 @@ def _output_in_build(store: Store, name: str, build: str, key: TaskKey) -> Named
     if line is None or line.output is None:
         return None
     if not store.objects.exists(line.output):
-        raise run_elsewhere(store, line)
+        raise run_elsewhere(store, line.key, line.task_hash)
     return NamedDirectory(name, read_pair(store.objects, line.output))
 
 

@@ -15,11 +15,12 @@ from prov.errors import Elsewhere, NameUnknown
 from prov.history.builds import find_build, short_id, split_steps
 from prov.history.collected import inputs_collected, run_collected, when_collected
 from prov.history.producers import failures
-from prov.records.build_list import BuildList, Line, walk_builds
+from prov.records.build_list import BuildList, walk_builds
 from prov.records.ids import CommitId, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.lookup import Records, last_number
-from prov.records.refs import FAILED, OWN, TAGS, RecordRef, RunRef, parse_ref, parse_run
+from prov.records.record import read_run_record
+from prov.records.refs import FAILED, OWN, RECORDS, TAGS, RecordRef, RunRef, parse_ref, parse_run
 from prov.store.git import run_git
 from prov.store.repository import Store
 from prov.text import count_text, nearest
@@ -150,7 +151,7 @@ def newest(store: Store, listed: Sequence[RunName], limit: int) -> list[RunName]
 def _began(store: Store, commit: CommitId) -> float:
     """Return the start of a run, in seconds since the epoch."""
     try:
-        return float(Records(store).facts(commit).get("began", "0"))
+        return float(read_run_record(store.objects, commit).facts(store.objects).get("began", "0"))
     except ValueError:
         return 0.0
 
@@ -278,11 +279,23 @@ def _no_run(store: Store, key: TaskKey) -> NameUnknown:
     for build in islice(walk_builds(BuildList.latest(store)), LOOK_BACK):
         line = build.line(key)
         if line is not None and line.output is not None:
-            return run_elsewhere(store, line)
+            return run_elsewhere(store, key, line.task_hash)
+    fetched = _newest_record(store, key)
+    if fetched is not None:
+        return run_elsewhere(store, key, fetched.task_hash)
     return NameUnknown(
         f"no run of {key} is recorded",
         hint=nearest(key, tasks) or "run `prov log` to list recorded runs",
     )
+
+
+def _newest_record(store: Store, key: TaskKey) -> RecordRef | None:
+    """Return the newest record of a task without its WORKDIR, such as a fetched one."""
+    oids = {parse_ref(name): oid for name, oid in store.refs.list(f"{RECORDS}{key.path}/").items()}
+    began = {
+        ref: _began(store, CommitId(oid)) for ref, oid in oids.items() if isinstance(ref, RecordRef)
+    }
+    return max(began, key=lambda ref: began[ref], default=None)
 
 
 def run_in(build: BuildList, key: TaskKey) -> RunName:
@@ -309,17 +322,16 @@ def run_in(build: BuildList, key: TaskKey) -> RunName:
             f"the run of {key} in build {short_id(build.commit)} was deleted",
             hint=collected,
         )
-    raise run_elsewhere(store, line)
+    raise run_elsewhere(store, line.key, line.task_hash)
 
 
-def run_elsewhere(store: Store, line: Line) -> Elsewhere:
+def run_elsewhere(store: Store, key: TaskKey, task_hash: TaskHash) -> Elsewhere:
     """Return the error for a result without a run in this store: run elsewhere, or deleted."""
-    key = line.key
-    collected = inputs_collected(store, key, line.task_hash)
+    collected = inputs_collected(store, key, task_hash)
     return Elsewhere(
         f"the run of {key} is not in this store: it ran on another machine, or was deleted",
         key,
-        line.task_hash,
+        task_hash,
         hint=collected or f"run `prov pull --with-workdirs {key}` to fetch it from a remote",
     )
 

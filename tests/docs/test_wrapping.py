@@ -71,6 +71,12 @@ def check(project: Project, output: str, label: str) -> None:
     assert label in build["labels"]
     assert "2 results published" in output
     assert project.ask("diff", f"{label}/hello:install") == "A image/hello\n"
+    page = (TOP / "docs/wrapping.md").read_text()
+    (block,) = [block.text for block in parse(page) if "prov pull" in block.text]
+    other = Project(project.root.parent / "other")
+    other.root.mkdir()
+    run_steps(other, block.replace("URL", str(project.root.parent / "cache")).splitlines(), {})
+    assert (other.root / "image/image/hello").read_text() == "1\n"
 
 
 def test_the_github_job(project: Project, tmp_path: Path) -> None:
