@@ -163,6 +163,21 @@ def captured_once(root: Path) -> None:
     (root / "dir/large").write_bytes(b"".join(os.urandom(1 << 10) for _ in range(600)))
 
 
+def growing_builds(root: Path) -> None:
+    """Create two builds of commands, of which the older one grows next."""
+    nothing_recorded(root)
+    store = Store.create(root / ".prov")
+    for name, label in {"app:configure": "one", "app:other": "two"}.items():
+        capture_as(store, root / "dir", Step.parse(name, build=label))
+    (root / "dir/one").write_text("last\n")
+
+
+def grown(root: Path) -> dict[str, object]:
+    """Return the recorded tree of a directory, and the tasks of the build that grew."""
+    listed = git(root / ".prov", "show", "refs/prov/label/one:happened").stdout.splitlines()
+    return captured(root) | {"listed": sorted(line.partition(" ")[0] for line in listed)}
+
+
 def many_packs(root: Path) -> None:
     """Create so many packs that the next capture joins them."""
     nothing_recorded(root)
@@ -227,6 +242,12 @@ FIRST_CAPTURE = Case(
     "first capture", nothing_recorded, ("capture", "dir", "--as", "app:compile"), captured
 )
 CAPTURE = Case("capture", captured_once, ("capture", "dir", "--as", "app:compile"), captured)
+GROW = Case(
+    "growing build",
+    growing_builds,
+    ("capture", "dir", "--as", "app:compile", "--build", "one", "--output", "deep"),
+    grown,
+)
 CONSOLIDATE = Case("joining packs", many_packs, ("capture", "dir", "--as", "app:compile"), captured)
 FIRST_BUILD = Case(
     "first build", not_built, ("build", "program"), built, recorded, mended, unfulfilled=unfulfilled
@@ -271,6 +292,7 @@ CHECKOUT = Case(
 CASES = (
     FIRST_CAPTURE,
     CAPTURE,
+    GROW,
     CONSOLIDATE,
     FIRST_BUILD,
     BUILD,
