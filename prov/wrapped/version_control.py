@@ -28,7 +28,7 @@ def revision_facts(folder: Path) -> dict[str, str]:
         return {}
     try:
         revision = work_tree.revision()
-    except StoreError as error:
+    except (OSError, StoreError) as error:  # an OSError if no temporary directory can be written
         return {PROBLEM: " ".join(str(error).split())}
     if not revision.commit:
         return {}

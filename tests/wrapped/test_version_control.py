@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,15 @@ def test_facts_without_a_commit(tmp_path: Path, top: Path) -> None:
     assert "\n" not in facts["git-problem"]
     git(tmp_path, "init", "-q", "empty")
     assert revision_facts(tmp_path / "empty") == {}
+
+
+def test_a_full_disk_does_not_prevent_a_run(
+    store: Store, top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    step = Step.parse("app:compile")
+    ran = run_as(store, top, step, ["true"], {"PATH": "/usr/bin:/bin"}, lambda _chunk: None)
+    assert "/nonexistent" in Records(store).facts(ran.commit)["git-problem"]
 
 
 def test_ignored_paths_are_skipped(store: Store, top: Path) -> None:
