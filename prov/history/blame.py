@@ -247,8 +247,12 @@ class _Tracer:
             if run is None:
                 continue
             for top in self.output_folders(run):
-                if at_path(objects, read_pair(objects, taken.output), top + path) is not None:
-                    return Location(run, top + path)
+                place = top + path
+                if at_path(objects, read_pair(objects, taken.output), place) is None:
+                    continue
+                if self.at(run, place) is None:  # a step of Buildroot installs elsewhere
+                    return self.in_workdir(run, place)
+                return Location(run, place)
         return self.from_bitbake_sysroot(commit, path)
 
     def from_bitbake_sysroot(self, commit: CommitId, path: bytes) -> Location | None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
-from prov.records.build_list import BuildList, Line
+from prov.records.build_list import LOOK_BACK, BuildList, Line, walk_builds
 from prov.records.ids import OutputId, TaskHash, Unihash
 from prov.records.keys import TaskKey
 from prov.records.outcomes import Outcome
@@ -57,9 +58,10 @@ class Producers:
         if isinstance(output, Unihash):
             return self._listed(key)
         for build in self.builds:
-            line = build.line(key)
-            if line is not None and line.output == output:
-                return line.task_hash
+            for searched in _searched(build):
+                line = searched.line(key)
+                if line is not None and line.output == output:
+                    return line.task_hash
         return self._by_refs(key, output)
 
     def _listed(self, key: TaskKey) -> TaskHash | None:
@@ -75,6 +77,13 @@ class Producers:
             if isinstance(ref, OutputRef):
                 return ref.task_hash
         return None
+
+
+def _searched(build: BuildList) -> Iterable[BuildList]:
+    """Return a build; if it lists only the commands that ran, also those before it."""
+    if not build.is_of_commands:
+        return [build]
+    return islice(walk_builds(build), LOOK_BACK)
 
 
 def output_commits(output: OutputId) -> Iterable[Oid]:

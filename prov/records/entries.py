@@ -40,7 +40,9 @@ FIXED = b"fixed"
 # of an inputs tree
 FROM = "from"
 """The entry for tasks from whose outputs a task starts."""
-EDGES = ("after", FROM, "needs")
+NEEDS = "needs"
+"""The entry for tasks whose outputs a task has in its sysroots."""
+EDGES = ("after", FROM, NEEDS)
 """The entries for edges to other tasks: folders with a blob for each edge."""
 
 SYSROOT_TARGET, SYSROOT_NATIVE = "sysroot/target", "sysroot/native"

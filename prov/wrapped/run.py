@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from prov.errors import ProvError
 from prov.processes import follow
-from prov.records.entries import FROM, WHOLE
-from prov.records.ids import CommitId, TaskHash
+from prov.records.entries import FROM, NEEDS, WHOLE
+from prov.records.ids import CommitId, OutputId, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.keyvalue import encode_lines
 from prov.records.lookup import Records, new_run
@@ -108,6 +109,16 @@ class Ran:
     environment: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     """More facts for the record."""
+    problem: str = ""
+    """Why it failed, if there is no exit status."""
+    inputs: Mapping[str, bytes | Mapping[str, bytes]] = field(default_factory=dict)
+    """More inputs: texts, or folders of texts, by name."""
+    needs: Mapping[TaskKey, OutputId] = field(default_factory=dict)
+    """Outputs of other runs that it used."""
+    sysroots: Mapping[str, Pair] = field(default_factory=dict)
+    """The sysroots, without mtimes: `native` and `target`."""
+    installed: Mapping[str, Pair] = field(default_factory=dict)
+    """The content of output folders that are outside the directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +205,9 @@ def record_alone(
     store, writer = directory.store, directory.writer
     task_hash = write_inputs(writer, step, start, ran, source)
     snapshot = directory.capture()
-    output, problem = output_of(snapshot, step.outputs, writer) if ran.code == 0 else (None, "")
+    output, problem = None, ran.problem
+    if ran.code == 0:
+        output, problem = output_of(snapshot, step.outputs, writer, ran.installed)
     facts = {
         "result": _result(1 if problem else ran.code, problem),
         "began": f"{ran.began:.3f}",
@@ -221,6 +234,7 @@ def record_alone(
         ran.log,
         ran.environment,
         facts,
+        ran.sysroots,
         extra=extra,
     )
     recorded = write_run(writer, run, author(time.time()))
@@ -247,16 +261,20 @@ def _result(code: int, problem: str) -> str:
 
 
 def output_of(
-    snapshot: Snapshot, folders: Sequence[str], writer: ObjectWriter
+    snapshot: Snapshot,
+    folders: Sequence[str],
+    writer: ObjectWriter,
+    installed: Mapping[str, Pair] = MappingProxyType({}),
 ) -> tuple[Output | None, str]:
     """Return a run's output and "", or None and the problem.
 
-    Without `folders`, the output is the whole directory.
+    Without `folders`, the output is the whole directory. `installed` has the content of folders
+    outside the directory.
     """
     pairs = {}
     for folder in folders or ("",):
         path = os.fsencode(folder)
-        pair = snapshot.output(path, writer)
+        pair = installed.get(folder) or snapshot.output(path, writer)
         if pair is None and folder:
             return None, f"the output folder {folder} is missing"
         pairs[path] = pair or EMPTY
@@ -280,14 +298,25 @@ def write_inputs(
     if capture:
         texts["capture"] = "".join(capture).encode("utf-8", "surrogateescape")
     texts["start"] = f"{start.pair.tree.hex()}\n".encode()
-    entries = [
-        Entry(name.encode(), MODE_FILE, writer.add("blob", text)) for name, text in texts.items()
-    ]
+    inputs: dict[str, bytes | Mapping[str, bytes]] = {**texts, **ran.inputs}
     if source is not None and source.key != step.key:
-        oid = writer.add("blob", f"{source.output.hex()}\n".encode())
-        edges = writer.add_tree([Entry(source.key.encode(), MODE_FILE, oid)])
-        entries.append(Entry(FROM.encode(), MODE_DIRECTORY, edges))
-    return TaskHash(writer.add_tree(entries))
+        inputs[FROM] = _edges({source.key: source.output})
+    if ran.needs:
+        inputs[NEEDS] = _edges(ran.needs)
+    return TaskHash(writer.add_tree([_entry(writer, *named) for named in inputs.items()]))
+
+
+def _edges(outputs: Mapping[TaskKey, OutputId]) -> dict[str, bytes]:
+    return {key: f"{output.hex()}\n".encode() for key, output in outputs.items()}
+
+
+def _entry(writer: ObjectWriter, name: str, content: bytes | Mapping[str, bytes]) -> Entry:
+    """Write a text, or a folder of texts; return its entry."""
+    own = os.fsencode(name)
+    if isinstance(content, bytes):
+        return Entry(own, MODE_FILE, writer.add("blob", content))
+    below = [_entry(writer, *named) for named in content.items()]
+    return Entry(own, MODE_DIRECTORY, writer.add_tree(below))
 
 
 def run_command(
