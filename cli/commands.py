@@ -71,6 +71,7 @@ GROUPS = {
     },
     "Attach": {
         "bitbake": "Record BitBake builds through a layer",
+        "buildroot": "Record Buildroot builds, each package step as a run",
     },
 }
 """Title -> command -> the first sentence of its help, in the order of `prov --help`."""

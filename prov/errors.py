@@ -78,6 +78,10 @@ class BitBakeError(ProvError):
     """Data from BitBake, or its build directory, is invalid."""
 
 
+class BuildrootError(ProvError):
+    """Data from Buildroot, or its build directory, is invalid."""
+
+
 class NameUnknown(ProvError):
     """A recipe, task, tag or build does not exist."""
 

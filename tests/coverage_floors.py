@@ -27,6 +27,7 @@ FLOORS = {
     "prov": 65,
     "prov.bisect": 64,
     "prov.bitbake": 43,
+    "prov.buildroot": 40,
     "prov.forget": 32,
     "prov.dependencies": 60,
     "prov.fsck": 46,

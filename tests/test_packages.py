@@ -53,6 +53,7 @@ PACKAGES = (
     "prov.fsck",
     "prov.forget",
     "prov.bitbake",
+    "prov.buildroot",
 )
 """The packages from bottom to top: a package may import those before it."""
 
@@ -80,7 +81,7 @@ APART = {
 LIBRARIES = {
     "cryptography": {"prov.statements"},
     "isal": {"prov.store", "prov.worktree"},
-    "msgspec": {"prov.bitbake", "prov.recipes", "prov.scheduler", "prov.tasks"},
+    "msgspec": {"prov.bitbake", "prov.buildroot", "prov.recipes", "prov.scheduler", "prov.tasks"},
     "pathspec": {"prov.worktree", "prov.tasks"},  # tasks expose it to class scripts in the sandbox
     "pygit2": {"prov.store"},
     "securesystemslib": {"prov.statements"},

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.buildroot.replay import CONFIG
 from tests.cli.chain import CHAIN
 from tests.cli.contents import build
 from tests.cli.projects import Prov
@@ -122,3 +123,11 @@ def scene(story: Project) -> Iterator[Project]:
     """The demo, built; the test must leave no restored task."""
     yield story
     assert story.leftovers() == []
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> Project:
+    """A configured build directory of Buildroot."""
+    (tmp_path / ".config").write_text(CONFIG)
+    (tmp_path / "build/zlib").mkdir(parents=True)
+    return Project(tmp_path, {"PROV_STORE": ""})

@@ -198,7 +198,8 @@ class Session:
         clone = home / "prov"
         for folder in (clone / ".venv", self.root / "tmp", self.root / "srv"):
             folder.mkdir(parents=True)
-        for name in ("fixtures/demo", "fixtures/hooks", "fixtures/bitbake/page"):
+        fixtures = ("demo", "hooks", "bitbake/page", "buildroot")
+        for name in (f"fixtures/{fixture}" for fixture in fixtures):
             shutil.copytree(
                 TOP / name, clone / name, ignore=shutil.ignore_patterns(".prov", "build")
             )

@@ -12,6 +12,7 @@ PAGES = [
     "README.md",
     "docs/attestation.md",
     "docs/bitbake.md",
+    "docs/buildroot.md",
     "docs/history.md",
     "docs/recipes.md",
     "docs/remotes.md",

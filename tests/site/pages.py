@@ -13,7 +13,10 @@ from tests.manual.shared import DOCS
 TOP = DOCS.parent
 
 NAVIGATION = {
-    "Guide": ["install", "tour", "recipes", "wrapping", "history", "sharing", "servers", "bitbake"],
+    "Guide": [
+        *("install", "tour", "recipes", "wrapping", "history", "sharing", "servers"),
+        *("bitbake", "buildroot"),
+    ],
     "Reference": [
         *("commands/index", "store", "remotes", "attestation"),
         *("exit-codes", "environment", "files", "json", "api", "glossary"),

@@ -1,0 +1,1 @@
+"""Tests of Buildroot's adapter."""
