@@ -38,6 +38,7 @@ GROUPS = {
         "why": "Explain why a task ran, or would run",
         "blame": "Show which tasks and sources made a file",
         "sysroot": "List the packages in a task's sysroots",
+        "reads": "List the files that a recorded task read",
         "var": "Show a variable's value and where it is set",
         "buildpaths": "List output files that embed build paths",
         "graph": "Draw a build's task graph as SVG or for Graphviz",

@@ -53,12 +53,13 @@ class ReadsReader:
 
     def runs(self, key: TaskKey) -> list[RecordedReads]:
         """Return the newest successful runs of a recipe's task, the newest first."""
-        return [self._read(run) for run in self._successful(key)[:NEWEST]]
+        return [self.read(run) for run in self._successful(key)[:NEWEST]]
 
     def _successful(self, key: TaskKey) -> list[RunName]:
         return [run for run in runs(self.store, key.recipe, key.task) if not run.failed]
 
-    def _read(self, run: RunName) -> RecordedReads:
+    def read(self, run: RunName) -> RecordedReads:
+        """Return what a run of a recipe's task read."""
         objects = self.store.objects
         record = read_run_record(objects, run.commit)
         data = record.text(objects, READS)

@@ -83,7 +83,7 @@ def test_wrong_usage_is_named(arguments: list[str], status: int, words: str) -> 
 @pytest.mark.parametrize(
     ("words", "answers"),
     [
-        ("prov re", ["report", "rev-parse", "rerun", "reproduce", "remote"]),
+        ("prov re", ["reads", "report", "rev-parse", "rerun", "reproduce", "remote"]),
         ("prov build --fo", ["--force", "--follow"]),
         ("prov remote ", ["add", "remove", "gc", "list"]),
         ("prov no-such-command ", list(COMMANDS)),

@@ -25,6 +25,7 @@ COMMANDS = {
     "log": ("log",),
     "log-of-path": ("log", WORD),
     "run": ("show", "lib:install"),
+    "reads": ("reads", "lib:install"),
     "builds": ("builds",),
     "labels": ("label",),
     "diff": ("diff", "lib:install"),
@@ -54,6 +55,7 @@ FAILING = ("recorded-differences",)
 """Kinds of answers with exit status 1."""
 EMPTY = {
     "blame": {"units"},
+    "reads": {"groups"},
     "advice": {"unused", "floating", "transitive", "idle"},
     "bisect": {"earlier"},
     "fsck": {"problems", "done", "left"},

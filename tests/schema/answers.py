@@ -103,6 +103,59 @@ class ShownRun(Answer, tag="run"):
     log: str
 
 
+class PathUses(Struct):
+    """A path that a run used."""
+
+    path: str
+    """The path that the run saw. In the directory of a recorded command, it is relative."""
+    uses: list[
+        Literal[
+            "opened",
+            "executed",
+            "listed",
+            "stat",
+            "symlink",
+            "missing",
+            "written",
+            "shared",
+        ]
+    ]
+    """`missing`: looked for and not found. `written`: created or changed by the run itself.
+    `shared`: the use may be that of a different task."""
+    programs: list[str]
+    """The programs that used the path, if they were recorded."""
+
+
+class OwnedPaths(Struct):
+    """Used paths with the same owner."""
+
+    owner: Literal["package", "sysroots", "workdir", "rest"]
+    """`package`: the output of a task. `sysroots`: common folders of several packages, and paths in
+    no package. `workdir`: the WORKDIR, or the directory of a recorded command. `rest`: the
+    toolchain, or the rest of the machine."""
+    package: Task | None
+    """The task whose output the package is; null for other owners."""
+    paths: list[PathUses]
+
+
+class RunReads(Answer, tag="reads"):
+    """The files that a run read.
+
+    `opens`, `probes` and `toolchain` state how complete the list is: `complete`, `not recorded`, or
+    `incomplete: ` and the reason.
+    """
+
+    commands = ("prov reads",)
+    run: Run
+    opens: str
+    """Opened, executed and listed files."""
+    probes: str
+    """Failed lookups, uses of `stat`, and symbolic links on the way."""
+    toolchain: str
+    """Uses of both kinds outside the WORKDIR, the sysroots and the direct packages."""
+    groups: list[OwnedPaths]
+
+
 # builds
 
 
