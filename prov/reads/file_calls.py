@@ -97,8 +97,7 @@ class FileCalls:
         if not folder.startswith(b"/") and not argument.path.startswith(b"/"):
             return None
         place = self.names.find(folder, argument.path, follow=follow)
-        if place is not None:
-            self.use_links(place, caller.program)
+        self.use_links(place, caller.program)
         return place
 
     def use_links(self, place: Resolved, program: bytes) -> None:
@@ -121,7 +120,8 @@ class FileCalls:
         if place is None or self.is_special(place, call):
             return None
         node = place.node
-        if call.error in _MISSING:
+        is_other = call.error == "ENOTDIR" and not place.is_missing and not node.is_directory
+        if call.error in _MISSING and not is_other:
             if node.now is None and node.origin:
                 self.trace.add(node.origin, "m", caller.program)
             elif node.made is None and node.origin:
@@ -199,6 +199,8 @@ class FileCalls:
             if place is not None and place.is_missing and not self.is_special(place, call):
                 self.create(place, _FILE, caller, exclusive="O_EXCL" in flags)
                 return
+        if "O_CREAT" in flags and call.error in _MISSING:
+            self.add_folder(self.look(caller, call.paths[0], follow=follow), caller)
         kinds = _kinds(call, flags)
         place = self.probe(call, caller, call.paths[0], kinds, follow=follow)
         if place is not None and not call.error and "O_PATH" not in flags:
@@ -230,10 +232,16 @@ class FileCalls:
         """Note that the result depends on what was at a place before the command."""
         if place.node.origin and place.node.made is None:
             self.trace.add(place.node.origin, kinds, caller.program)
-        # the call would fail without the folder
+        self.add_folder(place, caller)
+
+    def add_folder(self, place: Resolved | None, caller: Caller) -> None:
+        """Add the use of the folder in which a call creates an entry, or fails without it."""
+        if place is None:
+            return
         folder = self.names.find(b"/", os.path.dirname(place.path))
-        if folder is not None and folder.node.origin and folder.node.made is None:
-            self.trace.add(folder.node.origin, "s", caller.program)
+        if folder.node.origin and folder.node.made is None:
+            kinds = "m" if folder.is_missing else "s"
+            self.trace.add(folder.node.origin, kinds, caller.program)
 
     def change(self, call: Call, caller: Caller) -> None:
         """Follow a call that changes what is at one or two paths."""
@@ -247,6 +255,8 @@ class FileCalls:
                 self.remove(call, caller)
             elif call.error:
                 self.probe(call, caller, call.paths[-1], follow=False)
+                if call.error in _MISSING:
+                    self.add_folder(self.look(caller, call.paths[-1], follow=False), caller)
             else:
                 self.make(call, caller)
 
@@ -279,9 +289,8 @@ class FileCalls:
         if source is None or target is None:
             return
         if call.error:
-            self.probe(call, caller, call.paths[0], follow=follow)
-            if call.error not in _MISSING:
-                self.probe_target(call, caller, target)
+            for place in (source, target):
+                self.written(place, caller, "m" if place.is_missing else "s")
             return
         if source.is_missing:
             self.trace.hide(f"{shown(source.path)} appeared while the command ran")
@@ -297,10 +306,6 @@ class FileCalls:
             self.names.put(target, source.node)
         else:
             self.names.move(source, target)
-
-    def probe_target(self, call: Call, caller: Caller, target: Resolved) -> None:
-        """Add the use of the target of a failed rename or link, which may be missing."""
-        self.written(target, caller, "m" if target.is_missing else "s")
 
     def moved(self, source: Resolved, caller: Caller) -> None:
         """Add the content of an object that got a new name: it is part of the result."""
@@ -336,7 +341,8 @@ def content_kind(before: Before) -> str:
 
 
 def _has_content(before: Before) -> bool:
-    return stat.S_ISREG(before.mode) or before.is_directory
+    # files in /proc have no mode here
+    return not before.mode or stat.S_ISREG(before.mode) or before.is_directory
 
 
 _FLAGS = re.compile(rb"\bO_[A-Z_]+")

@@ -103,12 +103,12 @@ class Namespace:
     view: View
     changed: dict[bytes, NamedObject] = field(default_factory=dict)
     """What the command put at a path, by canonical path."""
-    _folders: dict[bytes, Resolved | None] = field(default_factory=dict)
+    _folders: dict[bytes, Resolved] = field(default_factory=dict)
     """Resolved folders, until a directory or a link changes."""
     _before: dict[bytes, Before | None] = field(default_factory=dict)
 
-    def find(self, folder: bytes, path: bytes, *, follow: bool = True) -> Resolved | None:
-        """Return the end of a path, or None for a loop of links.
+    def find(self, folder: bytes, path: bytes, *, follow: bool = True) -> Resolved:
+        """Return the end of a path; in a loop of links, the last link that was followed.
 
         `folder` is the canonical folder that a relative path starts from. With `follow`, a link at
         the end is followed.
@@ -117,19 +117,19 @@ class Namespace:
         parent, _, name = absolute.rpartition(b"/")
         if name not in (b"", b".", b".."):
             start = self._folder(parent)
-            if start is not None and start.node.is_directory:
+            if start.node.is_directory:
                 at = joined(start.path, name)
                 node = self._child(at, start.node, name)
                 if not (follow and node.is_link) and at != _OPAQUE and start.path != _OPAQUE:
                     return Resolved(at, node, start.links)
         return self._walk(absolute, follow=follow)
 
-    def _folder(self, path: bytes) -> Resolved | None:
+    def _folder(self, path: bytes) -> Resolved:
         if path not in self._folders:
             self._folders[path] = self._walk(path, follow=True)
         return self._folders[path]
 
-    def _walk(self, path: bytes, *, follow: bool) -> Resolved | None:
+    def _walk(self, path: bytes, *, follow: bool) -> Resolved:
         """Follow a path from the root, part by part."""
         pending = _parts(path)
         above = [(b"/", _ROOT)]
@@ -149,7 +149,7 @@ class Namespace:
             if node.is_link and (pending or follow):
                 followed += 1
                 if followed > MOST_LINKS:
-                    return None
+                    return Resolved(at, node, tuple(links))
                 if node.made is None:
                     links.append(node.origin)
                 pending += _parts(node.target)

@@ -6,10 +6,11 @@
                                             an empty line ends the facts
     KINDS<TAB>PATH<TAB>STATE<TAB>PROGRAM…
 
-The rows are sorted by path. KINDS are letters of KINDS below. PATH is absolute, as the task saw it.
-STATE is the state that the task saw, if it was recorded: `prov.reads.state` defines it. A PROGRAM
-is the path of a program that used the path, if it was recorded. Backslashes and characters that are
-not printable ASCII are escaped as in Python's string literals.
+The rows are sorted by path. KINDS are letters of KINDS below. PATH is absolute, as the task saw it,
+or relative to the directory of a command (`..` for a folder above it). STATE is the state that the
+task saw, if it was recorded: `prov.reads.state` defines it. A PROGRAM is the path of a program that
+used the path, if it was recorded. Backslashes and characters that are not printable ASCII are
+escaped as in Python's string literals.
 
 `opens` covers opened, executed and listed files, `probes` all other lookups: failed ones, uses of
 `stat`, and symbolic links on the way. `toolchain` covers both outside the WORKDIR, the sysroots and
@@ -89,6 +90,14 @@ class Reads:
     def is_complete(self) -> bool:
         """Whether no use of any kind is missing from the list."""
         return {self.opens, self.probes, self.toolchain} == {COMPLETE}
+
+    @property
+    def problem(self) -> str:
+        """Why uses or other influences may be missing; empty for a complete list."""
+        for state in (self.opens, self.probes, self.toolchain):
+            if state != COMPLETE:
+                return state.removeprefix(f"{INCOMPLETE}: ")
+        return ""
 
     def encode(self) -> bytes:
         """Return the list as the text in a record."""

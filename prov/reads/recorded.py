@@ -12,6 +12,7 @@ from prov.reads.disk import OnDisk
 from prov.reads.namespace import Before, joined
 from prov.reads.trace import View
 from prov.worktree.attributes import FileNode, Listing, Pair, TreeReader, read_listing
+from prov.worktree.exclude import Exclude
 
 
 @dataclass(slots=True)
@@ -111,3 +112,24 @@ class Recorded:
 
 
 _ABOVE = re.compile(r"\.\.(?:/\.\.)*")
+
+
+@dataclass(slots=True)
+class Omitted:
+    """Matches a path in a directory if a capture omits it, or a folder above it."""
+
+    exclude: Exclude
+    _folders: dict[bytes, bool] = field(default_factory=dict)
+
+    def __call__(self, path: bytes) -> bool:
+        if not path:
+            return False
+        return self.exclude(path, directory=False) or self._folder(path)
+
+    def _folder(self, path: bytes) -> bool:
+        if not path:
+            return False
+        if path not in self._folders:
+            is_excluded = self.exclude(path, directory=True)
+            self._folders[path] = is_excluded or self._folder(os.path.dirname(path))
+        return self._folders[path]

@@ -7,7 +7,8 @@
     directory 755 ID    a listed directory: ID is a digest of names and types
     special 20666       another type: `st_mode`
     missing             nothing
-    blocked             nothing, because a folder on the way is a file or a link
+    blocked             nothing, because a folder on the way is a file
+    linked              unknown, because a folder on the way is a link: no trace has this state
 
 Times, sizes, owners, inode numbers and link counts are not part of it. In place of its times, which
 make compares, a file that was only inspected counts with its content.
@@ -32,6 +33,7 @@ from prov.store.packs import blob_id_of_stream
 
 MISSING = "missing"
 BLOCKED = "blocked"
+LINKED = "linked"
 _CACHE_FORMAT = 1
 _TYPES = {stat.S_IFREG: b"f", stat.S_IFDIR: b"d", stat.S_IFLNK: b"l"}
 
@@ -98,15 +100,16 @@ class States:
 
     files: Recorded
     contents: FileIds
-    _blocked: dict[bytes, bool] = field(default_factory=dict)
+    _obstacles: dict[bytes, str] = field(default_factory=dict)
 
     def state(self, path: bytes, kinds: str) -> str:
         """Return the state of a path that matters to some uses (`prov.reads.reads.KINDS`).
 
         Raises OSError if a file cannot be read.
         """
-        if self._is_blocked(os.path.dirname(path)):
-            return BLOCKED
+        obstacle = self._obstacle(os.path.dirname(path))
+        if obstacle:
+            return obstacle
         before = self.files.lookup(path)
         if before is None:
             return MISSING
@@ -140,15 +143,17 @@ class States:
                 digest.update(b"%s %s\0" % (kind, name))
         return digest.hexdigest()
 
-    def _is_blocked(self, folder: bytes) -> bool:
-        """Return whether a folder, or one above it, is a file or a link."""
+    def _obstacle(self, folder: bytes) -> str:
+        """Return the state below a folder if it, or one above it, is none; empty if all are."""
         if folder == b"/":
-            return False
-        if folder not in self._blocked:
+            return ""
+        if folder not in self._obstacles:
+            obstacle = self._obstacle(os.path.dirname(folder))
             before = self.files.lookup(folder)
-            is_other = before is not None and not before.is_directory
-            self._blocked[folder] = is_other or self._is_blocked(os.path.dirname(folder))
-        return self._blocked[folder]
+            if not obstacle and before is not None and not before.is_directory:
+                obstacle = LINKED if before.is_link else BLOCKED
+            self._obstacles[folder] = obstacle
+        return self._obstacles[folder]
 
     def has_changed_since(self, path: bytes, began: int) -> bool:
         """Return whether an object on disk may have changed after a time, in nanoseconds.

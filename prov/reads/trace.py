@@ -252,8 +252,6 @@ class _TraceReader:
             self.files.names.find(base if path.base is None else path.base, path.path, follow=False)
             for path in call.paths[:2]
         )
-        if old is None or new is None:
-            return
         for other in self.processes.values():
             folder = other.folder
             if folder.path == old.path or folder.path.startswith(old.path + b"/"):

@@ -13,7 +13,7 @@ from prov.processes import exit_status
 from prov.reads.mounts import Mounts
 from prov.reads.namespace import Namespace
 from prov.reads.reads import NOT_RECORDED, Reads, incomplete
-from prov.reads.recorded import Recorded
+from prov.reads.recorded import Omitted, Recorded
 from prov.reads.strace import Strace, wait_for_end
 from prov.reads.trace import Started, read_trace
 from prov.reads.watch import WatchedTree, watching
@@ -87,11 +87,10 @@ class Tracing:
             os.fsencode(self.seen_workdir),
             # the folders for outputs and the copied sources are in no recorded tree
             self.capture(),
-            _Excluded(self.rules),
+            Omitted(self.rules),
             Mounts.of(command),
         )
         folder = Namespace(files).find(b"/", os.fsencode(directory))
-        assert folder is not None  # the command could not start in a loop of links
         started = Started(folder.path, os.fsencode(command[0]))
         self.output.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -109,20 +108,6 @@ def _reads(output: Path, files: Recorded, started: Started) -> Reads:
     except OSError as error:  # strace could not write it
         reason = incomplete(f"cannot read the trace: {error.strerror}")
         return Reads((), reason, reason)
-
-
-@dataclass(frozen=True, slots=True)
-class _Excluded:
-    """Matches a path if it, or a folder above it, is not recorded."""
-
-    rules: Exclude
-
-    def __call__(self, path: bytes) -> bool:
-        folders = path.split(b"/")
-        above = (b"/".join(folders[:end]) for end in range(1, len(folders)))
-        return self.rules(path, directory=True) or any(
-            self.rules(folder, directory=True) for folder in above
-        )
 
 
 def watched_trees(

@@ -51,7 +51,7 @@ def test_states(store: Store, tmp_path: Path, folder: Path, is_recorded: bool) -
         ("none", "m", "missing"),
         ("none/x", "m", "missing"),
         ("f/x", "m", "blocked"),
-        ("l/x", "m", "blocked"),
+        ("l/x", "m", "linked"),
     ):
         assert states.state(bytes(folder / name), kinds) == state
     listing = states.state(bytes(folder), "d")
