@@ -24,6 +24,7 @@ ALONE = {
     b"capture": "capture settings",
     b"incremental": "leftovers",
     b"start": "starting directory",
+    b"reads": "files read",
 }
 Named = tuple[str, str]
 """Kind and name of an own input; the name is empty if the kind has only one."""

@@ -179,12 +179,15 @@ class WorkdirRef:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryRef:
-    """The last state of a directory recorded by `prov capture` or `prov run`."""
+    """The last state of a directory recorded by `prov capture` or `prov run`.
+
+    For a command of `prov run --cached`, the state after its last run, in any directory.
+    """
 
     FORM: ClassVar = "refs/prov/workdir/plain/ID"
 
     path_id: Oid
-    """SHA-1 of the directory's path."""
+    """SHA-1 of the directory's path, or of a command with its environment."""
 
     def __str__(self) -> str:
         return f"{DIRECTORIES}{self.path_id.hex()}"

@@ -16,7 +16,17 @@ from prov.errors import StoreError
 from prov.intake.digest import Digests
 from prov.progress import counted
 from prov.records.build_list import BuildList
-from prov.records.entries import DATED, DEFINITION, FACTS, FIXED, INPUTS, OUTPUT
+from prov.records.entries import (
+    CHANGES,
+    DATED,
+    DEFINITION,
+    FACTS,
+    FIXED,
+    INPUTS,
+    LOG,
+    OUTPUT,
+    READS,
+)
 from prov.records.ids import CommitId, OutputId, StaticKey, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.keyvalue import encode_lines
@@ -39,13 +49,16 @@ from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate, hash_in
 from prov.store.repository import Store
 from prov.transport.errors import Untrusted
+from prov.wrapped.results import EARLIER, SHARES
 
 PUBLIC = (INPUTS, OUTPUT, DATED, DEFINITION, FACTS)
 """Published entries of a record."""
+PUBLIC_CHANGES = (READS, CHANGES, LOG)
+"""Published entries of a record whose output is what the command changed (`--share`)."""
 PUBLIC_FACTS = (
     *("task", "task-hash", "result", "began", "seconds", "sandbox", "seen-workdir", "outputdir"),
     *("static-key", "version", "bitbake-taskhash", "bitbake-unihash"),
-    *("git-commit", "git-dirty"),
+    *("git-commit", "git-dirty", EARLIER, SHARES),
 )
 """Published facts of a record."""
 
@@ -191,8 +204,9 @@ def record_facts(store: Store, record: CommitId) -> dict[str, str]:
 def public_record(store: Store, writer: ObjectWriter, record: CommitId) -> Oid:
     """Write the public part of a record; return its tree. A published record is unchanged."""
     parts = store.objects.tree(store.objects.commit(record).tree)
-    entries = [part for part in parts if part.name in PUBLIC and part.name != FACTS]
     facts = record_facts(store, record)
+    names = {*PUBLIC, *(PUBLIC_CHANGES if SHARES in facts else ())} - {FACTS}
+    entries = [part for part in parts if part.name in names]
     if facts.get("sandbox") == "none":
         facts.pop("seen-workdir", None)  # without a sandbox it is a path of this machine
     public = {name: facts[name] for name in PUBLIC_FACTS if name in facts}

@@ -61,10 +61,15 @@ class Directory:
 
     def capture(self) -> Snapshot:
         """Capture the current state. Raises CaptureError, and StoreError if git fails."""
+        return capture(
+            self.store, self.path, self.writer, memory=self.memory, exclude=self.excluded()
+        )
+
+    def excluded(self) -> Exclude:
+        """Return which paths are skipped now. Raises StoreError if git fails."""
         omissions, own = self.omissions, inside(self.path, self.store.path)
         ignored = ignored_paths(self.path, omissions.outputs) if omissions.gitignore else ()
-        exclude = Exclude([*VERSION_CONTROL, *own, *omissions.exclude], paths=ignored)
-        return capture(self.store, self.path, self.writer, memory=self.memory, exclude=exclude)
+        return Exclude([*VERSION_CONTROL, *own, *omissions.exclude], paths=ignored)
 
     def last(self) -> Start:
         """Return the last recorded state."""

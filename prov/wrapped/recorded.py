@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 
 from prov.errors import FORGET_RUN, StoreError
+from prov.records.entries import READS
 from prov.records.keys import TaskKey
 from prov.records.record import read_run_record
 from prov.store.objects import Oid
@@ -18,7 +19,8 @@ def is_command(store: Store, commit: Oid) -> bool:
     record = read_run_record(store.objects, commit)
     if record.task_hash is None or record.is_recipes:
         return False
-    return any(entry.name == b"start" for entry in store.objects.tree(record.task_hash))
+    names = {entry.name for entry in store.objects.tree(record.task_hash)}
+    return not names.isdisjoint((b"start", READS))
 
 
 def recorded_command(store: Store, commit: Oid) -> list[str]:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from prov.errors import ProvError
 from prov.processes import follow
-from prov.records.entries import FROM, NEEDS, WHOLE
+from prov.records.entries import CHANGES, FROM, NEEDS, READS, WHOLE
 from prov.records.ids import CommitId, OutputId, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.keyvalue import encode_lines
@@ -96,6 +96,16 @@ class RecordedRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Reuse:
+    """The changes that a run made, for later runs."""
+
+    changes: str
+    """The changed paths, as `prov.wrapped.changes` encodes them."""
+    output: Output | None = None
+    """The changed entries, if they are to be shared."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ran:
     """A command that has ended."""
 
@@ -119,6 +129,12 @@ class Ran:
     """The sysroots, without mtimes: `native` and `target`."""
     installed: Mapping[str, Pair] = field(default_factory=dict)
     """The content of output folders that are outside the directory."""
+    reads: str = ""
+    """The list of what the command read, if it was traced."""
+    decisive: str = ""
+    """Everything that decided the result, if a trace shows it: an input in place of the start."""
+    reuse: Reuse | None = None
+    """How later runs can make the same changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,30 +197,38 @@ def run_as(
     return recorded
 
 
-def record(directory: Directory, step: Step, start: Start, ran: Ran) -> RecordedRun:
+def record(
+    directory: Directory, step: Step, start: Start, ran: Ran, snapshot: Snapshot | None = None
+) -> RecordedRun:
     """Record a run that has ended, and add it to its build.
 
-    `start` is the state of the directory before the run. Raises CaptureError.
+    `start` is the state of the directory before the run, and `snapshot` that after it, if it is
+    captured already. Raises CaptureError.
     """
     store = directory.store
     source = predecessor(store, step.build, start.commit)
-    ended = record_alone(directory, step, start, ran, source)
+    ended = record_alone(directory, step, start, ran, source, snapshot)
     build = add_to_build(store, step.build, ended.member)
     code = 1 if ended.problem else ran.code
     return RecordedRun(ended.member.run.tag, ended.commit, build, code, ended.problem)
 
 
 def record_alone(
-    directory: Directory, step: Step, start: Start, ran: Ran, source: Source | None
+    directory: Directory,
+    step: Step,
+    start: Start,
+    ran: Ran,
+    source: Source | None,
+    snapshot: Snapshot | None = None,
 ) -> Ended:
     """Record a run that has ended, in no build.
 
     `source` is the run that left the directory in the state `start`, if it is a step of the same
-    build. Raises CaptureError.
+    build. The others are as in `record`. Raises CaptureError.
     """
     store, writer = directory.store, directory.writer
     task_hash = write_inputs(writer, step, start, ran, source)
-    snapshot = directory.capture()
+    snapshot = snapshot or directory.capture()
     output, problem = None, ran.problem
     if ran.code == 0:
         output, problem = output_of(snapshot, step.outputs, writer, ran.installed)
@@ -220,11 +244,7 @@ def record_alone(
     facts |= {name: shlex.join(paths) for name, paths in lists.items() if paths}
     if step.gitignore:
         facts["gitignore"] = "yes"
-    extra: dict[str, Pair | Oid | str] = {}
-    if output is not None and not step.outputs:
-        # only what has a name is the output; history shows the whole directory
-        extra[WHOLE.decode()] = output.pair
-        output = Output(EMPTY)
+    output, extra = _extra(step, ran, output)
     run = Run(
         step.key,
         task_hash,
@@ -252,6 +272,24 @@ def record_alone(
     result = Records(store).record(recorded.commit).result or recorded.output
     member = Member(ref, result, ran.began, ran.seconds, added)
     return Ended(member, recorded.commit, problem)
+
+
+def _extra(
+    step: Step, ran: Ran, output: Output | None
+) -> tuple[Output | None, Mapping[str, Pair | Oid | str]]:
+    """Return the output to record, and more entries of the record."""
+    extra: dict[str, Pair | Oid | str] = {}
+    if ran.reads:
+        extra[READS.decode()] = ran.reads
+    if ran.reuse is not None:
+        extra[CHANGES.decode()] = ran.reuse.changes
+        if ran.reuse.output is not None:
+            return ran.reuse.output, extra
+    if output is not None and not step.outputs:
+        # only what has a name is the output; history shows the whole directory
+        extra[WHOLE.decode()] = output.pair
+        output = Output(EMPTY)
+    return output, extra
 
 
 def _result(code: int, problem: str) -> str:
@@ -284,9 +322,12 @@ def output_of(
 
 
 def write_inputs(
-    writer: ObjectWriter, step: Step, start: Start, ran: Ran, source: Source | None
+    writer: ObjectWriter, step: Step, start: Start | None, ran: Ran, source: Source | None
 ) -> TaskHash:
-    """Write the inputs tree of a run, with an edge to the run that left the directory so."""
+    """Write the inputs tree of a run, with an edge to the run that left the directory so.
+
+    Without `ran.decisive`, `start` is an input.
+    """
     definition = [f"task {step.key}\n", *(f"outputdir {path}\n" for path in step.outputs)]
     texts = {"task": "".join(definition).encode("utf-8", "surrogateescape")}
     if ran.command:
@@ -297,7 +338,11 @@ def write_inputs(
         capture.append("gitignore\n")
     if capture:
         texts["capture"] = "".join(capture).encode("utf-8", "surrogateescape")
-    texts["start"] = f"{start.pair.tree.hex()}\n".encode()
+    if ran.decisive:
+        texts["reads"] = ran.decisive.encode()
+        source = None  # whatever left the directory so, the result would be the same
+    elif start is not None:
+        texts["start"] = f"{start.pair.tree.hex()}\n".encode()
     inputs: dict[str, bytes | Mapping[str, bytes]] = {**texts, **ran.inputs}
     if source is not None and source.key != step.key:
         inputs[FROM] = _edges({source.key: source.output})
@@ -324,14 +369,20 @@ def run_command(
     directory: Path,
     environment: Mapping[str, str],
     passed: Callable[[bytes], object],
+    *,
+    stdin: int | None = None,
 ) -> tuple[int, bytes]:
-    """Run a command and pass on its output as it appears; return exit status and output."""
+    """Run a command and pass on its output as it appears; return exit status and output.
+
+    `stdin` is as in `subprocess.Popen`; by default, the command has this process's.
+    """
     log = bytearray()
     try:
         process = subprocess.Popen(
             list(command),
             cwd=directory,
             env=dict(environment),
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )

@@ -20,6 +20,7 @@ PAGES = [
     "docs/store.md",
     "docs/tour.md",
     "docs/wrapping.md",
+    "docs/reads.md",
 ]
 LEFT_OUT = [
     pytest.param(reason, id=f"{page}:{block.line}")

@@ -18,6 +18,7 @@ FORMAT = {
     "FACTS": b"record",
     "DEFINITION": b"definition",
     "READS": b"reads",
+    "CHANGES": b"changes",
     "DATED": b"dated",
     "SCRIPT": b"script",
     "SYSROOT_OF": b"sysroot-of",

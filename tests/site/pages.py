@@ -14,7 +14,7 @@ TOP = DOCS.parent
 
 NAVIGATION = {
     "Guide": [
-        *("install", "tour", "recipes", "wrapping", "history", "sharing", "servers"),
+        *("install", "tour", "recipes", "wrapping", "reads", "history", "sharing", "servers"),
         *("bitbake", "buildroot"),
     ],
     "Reference": [
