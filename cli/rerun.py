@@ -7,7 +7,7 @@ import os
 from prov.replay import command as commands
 from prov.replay import reproduce
 from prov.tasks import sandbox as sandboxes
-from prov.wrapped.recorded import is_command
+from prov.wrapped import recorded
 
 from .build import Sandbox
 from .context import BuildOption, JsonOption, StoreOption, open_store
@@ -36,7 +36,7 @@ def command(
     """
     opened = open_store(store)
     run = named_run(opened, name, build)
-    if is_command(opened, run.commit):
+    if recorded.is_command(opened, run.commit):
         program, on_host = sandboxes.bubblewrap(sandbox or "auto"), is_on_host(sandbox)
         with shown_progress():
             result, notes = commands.rerun_command(

@@ -18,14 +18,12 @@ from prov.replay import scene as scenes
 from prov.store import repository
 from prov.tasks import recorded
 from prov.tasks import sandbox as sandboxes
-from prov.wrapped.recorded import is_command
+from prov.wrapped import recorded as runs
 
 from .build import Sandbox
 from .context import BuildOption, StoreOption, open_store
 from .output import note, note_all
 from .scratch import TaskName, is_on_host, named_run, open_scratch
-
-Restored = AbstractContextManager[scenes.Scene]
 
 
 def command(
@@ -63,10 +61,12 @@ def command(
     raise typer.Exit(status)
 
 
-def _scene_of(store: repository.Store, run: names.RunName) -> Callable[..., Restored]:
+def _scene_of(
+    store: repository.Store, run: names.RunName
+) -> Callable[..., AbstractContextManager[scenes.Scene]]:
     if bitbake.is_bitbakes(store, run.commit):
         return partial(_mounted_scene, bitbake.put_back)
-    if is_command(store, run.commit):
+    if runs.is_command(store, run.commit):
         return partial(_mounted_scene, commands.restored)
     return _scene
 
@@ -83,7 +83,7 @@ def _scene(
 
 @contextmanager
 def _mounted_scene(
-    restored: Callable[..., Restored],
+    restored: Callable[..., AbstractContextManager[scenes.Scene]],
     store: repository.Store,
     run: names.RunName,
     sandbox: str,

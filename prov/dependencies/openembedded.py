@@ -129,9 +129,11 @@ class OpenEmbeddedAdvisor:
                 continue
             recipe = f"{prefix}{name}"
             pair = self._staged_by(recipe, task_hash)
-            is_native = _is_native(recipe)
-            own = (places.native if is_native else places.target) if pair is not None else ()
-            items = self._reader.items([pair] if pair is not None else [], places)
+            if pair is None:
+                yield NeededPackage(TaskKey.of(recipe, STAGING), (), self._reader.items([], places))
+                continue
+            own = places.native if _is_native(recipe) else places.target
+            items = self._reader.items([pair], places)
             yield NeededPackage(TaskKey.of(recipe, STAGING), own, items)
 
     def _staged_by(self, recipe: str, bitbake_hash: str) -> Pair | None:

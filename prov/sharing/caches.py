@@ -194,6 +194,17 @@ class Caches:
                 return remote.name, next(same, usable[0])
         return None
 
+    def named(self, names: Iterable[str]) -> dict[TaskHash, TaskKey]:
+        """Return the task hashes that remotes list for some recipes and tasks, with the tasks."""
+        wanted = {*names}
+        named: dict[TaskHash, TaskKey] = {}
+        for remote in self.opened():
+            listed = self._ask(remote, lambda index: [row[0] for row in index.tasks()]) or ()
+            named |= {
+                task.task_hash: task.key for task in listed if {task.key, task.key.recipe} & wanted
+            }
+        return named
+
     def find_static(self, static_key: StaticKey, place: str) -> Published | None:
         """Return the last usable result of a static key from the first remote that has one."""
         self.look_up([static_key])
@@ -324,24 +335,7 @@ def pull_named(caches: Caches, names: Sequence[str], *, workdirs: bool = False) 
     """
     caches.refresh(whole=True)
     pulled = Pulled(notes=caches.notes)
-    named: dict[TaskHash, TaskKey] = {}
-    for remote in list(caches.opened()):
-        listed = caches._ask(remote, lambda index: [row[0] for row in index.tasks()]) or []
-        named |= {
-            task.task_hash: task.key for task in listed if {task.key, task.key.recipe} & {*names}
-        }
-    wanted: dict[str, list[Wanted]] = {}
-    for task_hash in named:
-        name, task = caches.find(task_hash, "") or ("", None)
-        if task is None:  # tied to a different place
-            continue
-        if _is_here(caches.store, task, workdirs=workdirs):
-            pulled.here += 1
-        else:
-            wanted.setdefault(name, []).append(Wanted(name, task, task.static_key))
-    for remote in list(caches.opened()):
-        if remote.name in wanted:
-            pulled.take(caches, remote.remote, wanted[remote.name], workdirs=workdirs)
+    named = caches.named(names)
     found = {name for key in named.values() for name in (key, key.recipe)}
     unknown = [name for name in names if name not in found]
     if unknown and not caches.incomplete:
@@ -349,6 +343,17 @@ def pull_named(caches: Caches, names: Sequence[str], *, workdirs: bool = False) 
             f"no remote has a result of {few(unknown)}",
             hint="run `prov push` on the machine that recorded it",
         )
+    results = [result for task_hash in named if (result := caches.find(task_hash, ""))]
+    missing = [
+        Wanted(name, task, task.static_key)
+        for name, task in results
+        if not _is_here(caches.store, task, workdirs=workdirs)
+    ]
+    pulled.here = len(results) - len(missing)
+    for remote in list(caches.opened()):
+        wanted = [request for request in missing if request.remote == remote.name]
+        if wanted:
+            pulled.take(caches, remote.remote, wanted, workdirs=workdirs)
     pulled.failed = pulled.failed or caches.incomplete
     return pulled
 

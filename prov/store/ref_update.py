@@ -265,8 +265,16 @@ def _sync_and_close(fds: list[int]) -> None:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     while fds:
         if os.fstat(fds[-1]).st_size:  # the lock of a deleted ref is empty
-            os.fsync(fds[-1])
+            _sync(fds[-1])
         os.close(fds.pop())
+
+
+def _sync(fd: int) -> None:
+    """Sync a file. Raises OSError with the file's path."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.readlink(f"/proc/self/fd/{fd}")) from error
 
 
 def _sync_folders(folders: Iterable[str]) -> None:

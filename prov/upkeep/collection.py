@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from prov.errors import StoreError
+from prov.errors import RefConflict, StoreError
 from prov.files import try_locked
 from prov.records.build_list import COMMANDS, BuildList
 from prov.records.ids import TaskHash, TreeId
@@ -238,17 +238,33 @@ def held_after(store: Store, deletions: Iterable[Deletion]) -> set[Oid]:
 def prune(store: Store, deletions: list[Deletion], *, now: float | None = None) -> None:
     """Delete refs in one transaction, which also creates the refs of remaining records.
 
-    Raises RefConflict, and deletes nothing, if one of them changed.
+    The state of a directory that was recorded meanwhile stays. Raises RefConflict, and deletes
+    nothing, if another ref changed.
     """
-    if not deletions:
+    while deletions:
+        Pruned(store).add(deletions, time.time() if now is None else now)
+        updates = [RefUpdate(row.ref, None, row.oid) for row in deletions]
+        updates += [
+            RefUpdate(row.record, record_of(store.objects, row.oid))
+            for row in deletions
+            if row.record
+        ]
+        try:
+            store.refs.update(*updates)
+        except RefConflict:
+            unmoved = [row for row in deletions if not _has_moved(store, row)]
+            if len(unmoved) == len(deletions):
+                raise
+            deletions = unmoved
+            continue
+        store.refs.pack(at_once=True)
         return
-    Pruned(store).add(deletions, time.time() if now is None else now)
-    updates = [RefUpdate(row.ref, None, row.oid) for row in deletions]
-    updates += [
-        RefUpdate(row.record, record_of(store.objects, row.oid)) for row in deletions if row.record
-    ]
-    store.refs.update(*updates)
-    store.refs.pack(at_once=True)
+
+
+def _has_moved(store: Store, deletion: Deletion) -> bool:
+    """Return whether a directory has a newer state than the one to delete."""
+    is_directory = deletion.ref.startswith(DIRECTORIES)
+    return is_directory and store.refs.get(deletion.ref) != deletion.oid
 
 
 def remove_unlinked(folder: Path, *, older_than: float) -> tuple[int, int]:

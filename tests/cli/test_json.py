@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from tests.cli.story import Project
@@ -20,6 +23,7 @@ script = '''mkdir -p $D/usr/share; echo $WORD > $D/usr/share/word; {PLACE}'''
 """
 DICE = "version = '1'\n[tasks.install]\nscript = 'date +%s%N > $D/number'\n"
 JUDGE = ("--of", "lib:install@output", "--", "grep", "one", "{}/image/usr/share/word")
+COPIED = ("--", "sh", "-c", 'grep -q good "$0/copy"')
 
 COMMANDS = {
     "log": ("log",),
@@ -34,6 +38,7 @@ COMMANDS = {
     "blame": ("blame", WORD),
     "blame-lines": ("blame", "--lines", WORD),
     "bisect": ("bisect", "start", "good", "latest", *JUDGE),
+    "bisect-commits": ("bisect", "commits", "HEAD~1", "HEAD", "--steps", "copied", *COPIED),
     "plan": ("plan", "user"),
     "status": ("status",),
     "variable": ("var", "WORD", "lib"),
@@ -64,11 +69,22 @@ EMPTY = {
 """Kind -> lists that are empty in the answer."""
 
 
+def commit_all(folder: Path, message: str) -> None:
+    """Commit all files of a folder that git does not ignore."""
+    identity = ["-c", "user.name=t", "-c", "user.email=t@t"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", message]):
+        subprocess.run(["git", "-C", folder, *identity, *words], check=True)
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with a changed variable, a sysroot, a remote and a task with two outputs."""
     project = Project(tmp_path_factory.mktemp("json"))
     project.write("prov.toml", 'recipes = ["recipes"]\nsandbox = "none"\n')
+    for word in ("good", "bad"):
+        project.write("word", word)
+        commit_all(project.root, word)
+    project.prov("run", "--build", "copied", "--as", "word:copy", "--", "cp", "word", "copy")
     project.write("recipes/src/text", "text")
     project.write("recipes/lib.toml", LIB)
     project.write("recipes/dice.toml", DICE)

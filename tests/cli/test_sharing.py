@@ -54,10 +54,8 @@ def test_a_signing_key_is_a_file_or_gnupgs(tmp_path: Path, monkeypatch: pytest.M
     assert signing_key("~/key") == "/home/me/key"
 
 
-def test_nothing_recorded_is_not_an_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    check_shareable(store_with(tmp_path), [], {})
+def test_nothing_recorded_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    check_shareable([], {})
     assert "nothing to share: no successful task is recorded" in capsys.readouterr().out
 
 

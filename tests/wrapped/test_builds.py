@@ -15,7 +15,7 @@ from prov.records.keys import TaskKey
 from prov.records.labels import labelled_build, set_label
 from prov.records.lookup import new_run
 from prov.records.output import Output
-from prov.records.refs import TAGS
+from prov.records.refs import DIRECTORIES, TAGS
 from prov.records.run import Run, author, empty_start, write_run
 from prov.store.objects import EMPTY_TREE
 from prov.store.repository import Store
@@ -174,6 +174,22 @@ def test_a_collection_keeps_the_last_run_of_each_name(store: Store, tmp_path: Pa
     # compile 1 to 3 are in the history of the runs called only1 to only3
     assert TAGS + ran[0].tag in tags
     assert TAGS + ran[4].tag in tags
+
+
+def test_a_directory_recorded_during_a_collection_keeps_its_state(
+    store: Store, tmp_path: Path
+) -> None:
+    folders = [tmp_path / str(number) for number in range(3)]
+    for path in folders:
+        path.mkdir()
+        run(store, path, "app:compile", "echo >x", f"ci-{path.name}")
+    deletions = plan_gc(store, Rules(builds=1, workdirs=1, days=0), now=FAR)
+    run(store, folders[0], "app:compile", "echo 2 >x", "ci-new")
+    states = store.refs.list(DIRECTORIES)
+    prune(store, deletions, now=FAR)
+    assert len(states) == 3
+    assert len(store.refs.list(DIRECTORIES)) == 2
+    run(store, folders[0], "app:compile", "echo 3 >x", "ci-new")
 
 
 def test_labels_of_growing_builds_keep_nothing(store: Store, tmp_path: Path) -> None:
