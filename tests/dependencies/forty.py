@@ -1,4 +1,8 @@
-"""A recipe that declares 40 packages and uses 12 of them, each in a different way."""
+"""A recipe that declares 40 packages and uses 12 of them, each in a different way.
+
+It also includes a header of a package that only a run-time dependency brings, and looks for one of
+a package that it does not declare.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +50,10 @@ USED = {
 INVISIBLE = {"mark", "folder", "link", "absolute"}
 """The packages used without an opened file: by `stat`, or as a link on the way."""
 MAIN = """#include <header.h>
+#include <brought.h>
+#if __has_include(<floating.h>)
+#include <floating.h>
+#endif
 #include <dlfcn.h>
 int linked(void);
 int main(int count, char **words) { return linked() || !dlopen(words[1], RTLD_NOW); }
@@ -73,9 +81,10 @@ def recipes() -> dict[str, str]:
         f"{name}.toml": _package(
             f"echo > image/usr/include/{name}.h; echo > image/usr/lib/lib{name}.a"
         )
-        for name in UNUSED
+        for name in (*UNUSED, "brought", "floating")
     }
     own |= {f"{name}.toml": text for name, text in USED.items()}
+    own["header.toml"] = f"rdepends = ['brought']\n{own['header.toml']}"
     names = ", ".join(f"'{name}'" for name in sorted([*UNUSED, *USED]))
     own["app.toml"] = (
         f"version = '1'\nbuild = ['collect']\ndepends = [{names}]\n[tasks.link]\n"

@@ -76,11 +76,16 @@ class Tiny:
         )
 
     def build(
-        self, texts: Texts, *targets: str, ok: bool = True, force: tuple[str, ...] = ()
+        self,
+        texts: Texts,
+        *targets: str,
+        ok: bool = True,
+        force: tuple[str, ...] = (),
+        trace: tuple[str, ...] = (),
     ) -> Summary:
         """Build with these recipes."""
         self.write(texts)
-        request = Request(targets, force=force)
+        request = Request(targets, force=force, trace=trace)
         summary, _ = self.session().build(request, Watcher(), RunOptions(jobs=2))
         assert summary.ok is ok, summary.failed
         return summary
