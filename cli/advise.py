@@ -13,10 +13,11 @@ from prov.dependencies import findings, openembedded, patches, proof
 from prov.errors import ProvError
 from prov.recipes import project as projects
 from prov.store import repository
+from prov.text import few
 
 from .build import Sandbox
 from .context import JsonOption, StoreOption, open_session, open_store, plain_name
-from .output import note_all, say, say_json, say_text
+from .output import note_all, remark, say, say_json, say_text
 from .progress import shown_progress
 from .scratch import open_scratch
 
@@ -50,7 +51,8 @@ def command(
 ) -> None:
     """List unused and undeclared dependencies.
 
-    prov compares what recipes declare with what their tasks read, as recorded traces show it.
+    prov compares what recipes declare with what their tasks read, as `prov build --trace` records
+    it.
     `unused`: a declared dependency that no task used. `floating`: a recipe that is not declared,
     and provides files that tasks looked for in vain. `transitive`: a used package that is present
     only because a different package needs it at run time. `idle`: a declared host tool that was
@@ -86,6 +88,8 @@ def command(
     else:
         for advice in advices:
             _print(advice)
+        if source.project is not None:
+            _note_open_questions(advices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,16 @@ def _print(advice: advising.Advice) -> None:
         say(f"  {label:10}  {subject}: {text}")
 
 
+def _note_open_questions(advices: Iterable[advising.Advice]) -> None:
+    """Print how to complete the lists of reads, and how to decide about candidates."""
+    advices = list(advices)
+    candidates = [own for advice in advices for own in advice.unused]
+    if any(advice.unknown for advice in advices):
+        remark("to record what tasks read, run `prov build --trace TASK`")
+    if any(own.certainty == findings.Certainty.CANDIDATE for own in candidates):
+        remark("to decide about candidates, trace their tasks or run `prov advise --prove`")
+
+
 def _lines(advice: advising.Advice) -> Iterator[tuple[str, str, str]]:
     """Yield the label, the subject and the evidence of each finding."""
     for unused in advice.unused:
@@ -152,8 +166,11 @@ def _lines(advice: advising.Advice) -> Iterator[tuple[str, str, str]]:
         yield "transitive", transitive.package, f"{_shown(transitive.evidence)}; {chain}"
     for idle in advice.idle:
         yield "idle", idle.tool, f"a host tool that {idle.task} declares and did not execute"
+    by_reason: dict[str, list[str]] = {}
     for unknown in advice.unknown:
-        yield "unknown", unknown.task, unknown.reason
+        by_reason.setdefault(unknown.reason, []).append(unknown.task)
+    for reason, tasks in by_reason.items():
+        yield "unknown", few(tasks), reason
 
 
 def _label(unused: findings.Unused) -> str:

@@ -186,8 +186,8 @@ def _judged(recipe: str, package: TaskKey, tasks: Runs, minimum: int) -> Unused:
 
 
 def is_traced(run: RecordedReads) -> bool:
-    """Return whether the list of reads contains every use."""
-    return run.reads is not None and run.reads.is_complete
+    """Return whether the list of reads contains every use of a package."""
+    return run.reads is not None and run.reads.opens == run.reads.probes == COMPLETE
 
 
 def find_transitive(
@@ -283,7 +283,8 @@ def find_idle_tools(runs: Runs, *, minimum: int = 1) -> list[IdleTool]:
     """
     idle = []
     for key, own in sorted(runs.items()):
-        if not own or sum(map(is_traced, own)) < minimum:
+        complete = [run for run in own if run.reads is not None and run.reads.is_complete]
+        if not complete or len(complete) < minimum:
             continue
         used = {name for run in own for name in _used_tools(run)}
         idle += [IdleTool(key, name) for name in own[0].tools if name not in used]

@@ -68,7 +68,7 @@ gcc -I$ROOT/include -o main main.c -L$ROOT/lib -llinked
 $ROOT/bin/program
 $ROOT/bin/static
 cat $ROOT/lib/pkgconfig/pcfile.pc
-test -e $ROOT/share/mark/present
+test -e ${WORKDIR}/recipe-sysroot/usr/share/mark/present
 test -d $ROOT/share/folder
 cat $ROOT/lib/alias/data $ROOT/share/absolute
 echo > result

@@ -37,13 +37,16 @@ def run(
     rows: Mapping[str, str] | None = None,
     opens: str = COMPLETE,
     probes: str = COMPLETE,
+    toolchain: str = COMPLETE,
     names: str = "a b",
     tools: Mapping[str, str] | None = None,
     programs: tuple[str, ...] = (),
 ) -> RecordedReads:
     reads = [Read(path, kinds, "", programs) for path, kinds in (rows or {}).items()]
     packages = tuple(map(package, names.split()))
-    return RecordedReads(key, Reads.of(reads, opens, probes), packages, tools or {}, PLACES)
+    return RecordedReads(
+        key, Reads.of(reads, opens, probes, toolchain), packages, tools or {}, PLACES
+    )
 
 
 A, B = f"{TOP}/usr/lib/a", f"{TOP}/usr/lib/b"
@@ -64,6 +67,8 @@ DECLARED = [TaskKey("a:install"), TaskKey("b:install")]
             {"b": "candidate"},
             0,
         ),
+        # the toolchain does not matter
+        ({COMPILE: [run(rows={A: "o"}, toolchain=NOT_RECORDED)]}, {"b": "traced"}, 0),
         # a listed folder has the file's name
         ({COMPILE: [run(rows={A: "o", f"{TOP}/usr/lib": "d"})]}, {"b": "candidate"}, 0),
         # after an overflow nothing is named
@@ -151,6 +156,7 @@ def test_floating() -> None:
         ([run(rows={"/usr/bin/gmake": "o"}, tools={"make": "/usr/bin/gmake"})], []),
         ([run(rows={"/bin/make": "m"}, tools={"make": "/usr/bin/make"})], ["make"]),
         ([run(tools={"make": "/usr/bin/make"}, probes=NOT_RECORDED)], []),
+        ([run(tools={"make": "/usr/bin/make"}, toolchain=NOT_RECORDED)], []),
     ],
 )
 def test_idle_tools(runs: list[RecordedReads], idle: list[str]) -> None:
