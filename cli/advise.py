@@ -137,7 +137,7 @@ def _print_patch(patch: patches.Patch) -> None:
 def _print(advice: advising.Advice) -> None:
     lines = [*_lines(advice)]
     if not lines:
-        say(f"{advice.recipe}: nothing to change")
+        say(f"{advice.recipe}: no findings")
         return
     say(advice.recipe)
     for label, subject, text in lines:

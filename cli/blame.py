@@ -127,8 +127,8 @@ def _print(
 
 
 def _print_unit(own: blame.BlamedUnit) -> None:
-    """Print what was read to make an object, without files of the host."""
-    say(f"  {name_text(own.unit.made)} read, by {name_text(own.unit.file)}")
+    """Print an object with its depfile, sources and headers, without those of the host."""
+    say(f"  unit {name_text(own.unit.made)}  {name_text(own.unit.file)}")
     for path in own.unit.read:
         if path in own.staged:
             say(f"    {name_text(path)}  from {own.staged[path]}")

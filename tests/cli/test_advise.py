@@ -39,8 +39,8 @@ def test_findings_are_listed_with_their_evidence(built: Project) -> None:
     )
 
 
-def test_a_recipe_without_dependencies_has_nothing_to_change(built: Project) -> None:
-    assert built.ask("advise", "used") == "used: nothing to change\n"
+def test_a_recipe_without_dependencies_has_no_findings(built: Project) -> None:
+    assert built.ask("advise", "used") == "used: no findings\n"
 
 
 def test_all_recipes_of_the_last_build_are_the_default(built: Project) -> None:

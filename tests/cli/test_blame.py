@@ -140,3 +140,20 @@ def test_path_is_found_when_the_last_build_lacks_it(story: Project) -> None:
     assert [row["build"] for row in story.json("log", "usr/bin/hello")["versions"]] == [
         answer["since"]
     ]
+
+
+def test_program_of_an_image_leads_to_the_sources_and_headers_of_its_objects(
+    story: Project,
+) -> None:
+    story.prov("build", "demo-image", "--set", "hello:CFLAGS=-O0 -MD")
+    in_order(
+        story.ask("blame", "usr/bin/hello"),
+        "unit hello/hello.o  hello/hello.d",
+        "hello/hello.c",
+        "/build/sysroot/usr/include/greet.h  from greet:populate_sysroot",
+        "unit hello/usage.o  hello/usage.d",
+        "hello/usage.c",
+    )
+    units = story.json("blame", "usr/bin/hello")["units"]
+    assert [unit["made"] for unit in units] == ["hello/hello.o", "hello/usage.o"]
+    assert "/usr/include/stdio.h" in [read["path"] for read in units[0]["read"]]
