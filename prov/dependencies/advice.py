@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ from prov.dependencies.findings import (
     Floating,
     IdleTool,
     RecordedReads,
+    Runs,
     Transitive,
     Unknown,
     Unused,
@@ -80,9 +82,16 @@ class Advisor:
             tuple(unused),
             tuple(self._floating(recipe, runs, chains)),
             tuple(find_transitive(recipe.name, chains, self._brought_by(chains), runs)),
-            tuple(find_idle_tools(runs, minimum=self.minimum)),
+            tuple(self._idle(recipe, runs)),
             tuple(unknown),
         )
+
+    def _idle(self, recipe: Recipe, runs: Runs) -> Iterator[IdleTool]:
+        """Yield the idle host tools that the recipe's own file lists, not those of classes."""
+        tasks = tomllib.loads(recipe.path.read_text()).get("tasks", {})
+        for idle in find_idle_tools(runs, minimum=self.minimum):
+            if idle.tool in tasks.get(idle.task.task, {}).get("hosttools", ()):
+                yield idle
 
     def _tasks(self, recipe: str) -> list[TaskKey]:
         """Return the recipe's tasks in its last build."""

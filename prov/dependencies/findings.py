@@ -18,7 +18,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from prov.dependencies.usage import NOWHERE, NeededPackage, Places, Uses, uses_of
-from prov.reads.reads import COMPLETE, Read, Reads
+from prov.reads.reads import COMPLETE, INCOMPLETE, NOT_RECORDED, Read, Reads
 from prov.records.keys import TaskKey
 
 MISSING = "m"
@@ -49,6 +49,8 @@ class RecordedReads:
     tools: Mapping[str, str] = field(default_factory=dict)
     """Host tools that the task declares itself: name -> path."""
     places: Places = NOWHERE
+    is_isolated: bool = False
+    """Whether no process outside could read files for it: it had a sandbox, and no network."""
 
     @cached_property
     def uses(self) -> Uses:
@@ -176,6 +178,8 @@ def _judged(recipe: str, package: TaskKey, tasks: Runs, minimum: int) -> Unused:
         complete = [run for run in tasks[key] if package in run.has and is_traced(run)]
         if len(complete) < minimum:
             reason = f"{len(complete)} of {minimum} complete traces of {key} are recorded"
+            doubt = _doubt(tasks[key][0])
+            reason += f" (the last one is {doubt})" if doubt else ""
             return replace(finding, certainty=Certainty.CANDIDATE, reason=reason)
         listed = (run.uses.listed.get(package) for run in complete)
         folder = next(filter(None, listed), None)
@@ -185,9 +189,23 @@ def _judged(recipe: str, package: TaskKey, tasks: Runs, minimum: int) -> Unused:
     return finding
 
 
+def _doubt(run: RecordedReads) -> str:
+    """Return why the trace of a run is incomplete; empty for a complete one, or without a trace."""
+    probes = run.reads.probes if run.reads is not None else NOT_RECORDED
+    return "" if probes in (COMPLETE, NOT_RECORDED) else probes
+
+
 def is_traced(run: RecordedReads) -> bool:
-    """Return whether the list of reads contains every use of a package."""
-    return run.reads is not None and run.reads.opens == run.reads.probes == COMPLETE
+    """Return whether the list of reads contains every use of a package.
+
+    If the list of opens is complete, a trace is incomplete only because of influences other than
+    paths (`prov.reads.uses`), such as /proc or a socket. A process at the other end of a socket may
+    have read files, unless the run was isolated.
+    """
+    if run.reads is None or run.reads.opens != COMPLETE:
+        return False
+    is_doubtful = run.reads.probes.startswith(INCOMPLETE)
+    return run.reads.probes == COMPLETE or (is_doubtful and run.is_isolated)
 
 
 def find_transitive(
@@ -283,12 +301,17 @@ def find_idle_tools(runs: Runs, *, minimum: int = 1) -> list[IdleTool]:
     """
     idle = []
     for key, own in sorted(runs.items()):
-        complete = [run for run in own if run.reads is not None and run.reads.is_complete]
-        if not complete or len(complete) < minimum:
+        complete = [run for run in own if is_traced(run) and has_toolchain(run)]
+        if len(complete) < minimum:
             continue
         used = {name for run in own for name in _used_tools(run)}
         idle += [IdleTool(key, name) for name in own[0].tools if name not in used]
     return idle
+
+
+def has_toolchain(run: RecordedReads) -> bool:
+    """Return whether the list of reads contains every use of the toolchain."""
+    return run.reads is not None and run.reads.toolchain == COMPLETE
 
 
 def _used_tools(run: RecordedReads) -> set[str]:

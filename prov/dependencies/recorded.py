@@ -73,6 +73,7 @@ class ReadsReader:
             packages=tuple(self._packages(task, places)),
             tools={name: programs[name] for name in tools if name in programs},
             places=places,
+            is_isolated=places.is_sandboxed and not task.definition.task["network"],
         )
 
     def _packages(self, task: RecordedTask, places: Places) -> Iterator[NeededPackage]:

@@ -24,6 +24,7 @@ TOP = "/build/sysroot"
 COMPILE, INSTALL = TaskKey("hello:compile"), TaskKey("hello:install")
 PLACES = Places((TOP,), ("/build/sysroot-native",), is_sandboxed=True)
 OVERFLOW = incomplete("overflow")
+DOUBT = incomplete("the command uses /proc/cpuinfo")
 
 
 def package(name: str) -> NeededPackage:
@@ -41,12 +42,12 @@ def run(
     names: str = "a b",
     tools: Mapping[str, str] | None = None,
     programs: tuple[str, ...] = (),
+    isolated: bool = True,
 ) -> RecordedReads:
     reads = [Read(path, kinds, "", programs) for path, kinds in (rows or {}).items()]
     packages = tuple(map(package, names.split()))
-    return RecordedReads(
-        key, Reads.of(reads, opens, probes, toolchain), packages, tools or {}, PLACES
-    )
+    listed = Reads.of(reads, opens, probes, toolchain)
+    return RecordedReads(key, listed, packages, tools or {}, PLACES, isolated)
 
 
 A, B = f"{TOP}/usr/lib/a", f"{TOP}/usr/lib/b"
@@ -69,6 +70,9 @@ DECLARED = [TaskKey("a:install"), TaskKey("b:install")]
         ),
         # the toolchain does not matter
         ({COMPILE: [run(rows={A: "o"}, toolchain=NOT_RECORDED)]}, {"b": "traced"}, 0),
+        # an influence that is not a path, such as /proc, or a process at the end of a socket
+        ({COMPILE: [run(rows={A: "o"}, probes=DOUBT)]}, {"b": "traced"}, 0),
+        ({COMPILE: [run(rows={A: "o"}, probes=DOUBT, isolated=False)]}, {"b": "candidate"}, 0),
         # a listed folder has the file's name
         ({COMPILE: [run(rows={A: "o", f"{TOP}/usr/lib": "d"})]}, {"b": "candidate"}, 0),
         # after an overflow nothing is named
@@ -111,6 +115,15 @@ def test_a_package_in_an_unknown_place_is_never_named() -> None:
     hidden = NeededPackage(TaskKey("a:install"), (), {"usr/lib/a": Item()})
     own = RecordedReads(COMPILE, Reads((), COMPLETE, COMPLETE), (hidden,))
     assert find_unused("hello", DECLARED, {COMPILE: [own]}) == ([], [])
+
+
+def test_the_reason_of_an_incomplete_trace_is_shown() -> None:
+    runs = {COMPILE: [run(probes=DOUBT, isolated=False)]}
+    found, _ = find_unused("hello", DECLARED[:1], runs)
+    assert found[0].reason == (
+        "0 of 1 complete traces of hello:compile are recorded"
+        " (the last one is incomplete: the command uses /proc/cpuinfo)"
+    )
 
 
 CHAINS = {"a": ("hello depends on a",), "b": ("hello depends on a", "which needs b at run time")}

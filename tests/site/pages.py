@@ -14,8 +14,8 @@ TOP = DOCS.parent
 
 NAVIGATION = {
     "Guide": [
-        *("install", "tour", "recipes", "wrapping", "reads", "history", "sharing", "servers"),
-        *("bitbake", "buildroot"),
+        *("install", "tour", "recipes", "wrapping", "reads", "dependencies", "history"),
+        *("sharing", "servers", "bitbake", "buildroot"),
     ],
     "Reference": [
         *("commands/index", "store", "remotes", "attestation"),
