@@ -12,6 +12,7 @@ from prov.records.build_list import ATTEMPTS, COMMANDS, BuildList, Line, Span, r
 from prov.records.ids import CommitId, OutputId
 from prov.records.keys import TaskKey
 from prov.records.labels import check_label, labelled_build
+from prov.records.lookup import Records
 from prov.records.outcomes import Outcome
 from prov.records.refs import RunRef
 from prov.records.run import author
@@ -65,11 +66,11 @@ def predecessor(store: Store, label: str, start: Oid) -> Source | None:
     build = _labelled(store, label)
     if build is None:
         return None
-    for line in _lines(build).values():
-        ref = RunRef(line.key, line.task_hash, line.run)
-        if line.output is not None and store.refs.get(str(ref)) == start:
-            return Source(line.key, line.output)
-    return None
+    line = build.line(TaskKey(Records(store).facts(start).get("task", "")))
+    if line is None or line.output is None:
+        return None
+    is_last = store.refs.get(str(RunRef(line.key, line.task_hash, line.run))) == start
+    return Source(line.key, line.output) if is_last else None
 
 
 def _lines(build: BuildList) -> dict[TaskKey, Line]:
