@@ -115,13 +115,18 @@ class Namespace:
         """
         absolute = os.path.join(folder, path)
         parent, _, name = absolute.rpartition(b"/")
-        if name not in (b"", b".", b".."):
-            start = self._folder(parent)
-            if start.node.is_directory:
-                at = joined(start.path, name)
-                node = self._child(at, start.node, name)
-                if not (follow and node.is_link) and at != _OPAQUE and start.path != _OPAQUE:
-                    return Resolved(at, node, start.links)
+        if name in (b"", b".", b".."):
+            return self._walk(absolute, follow=follow)
+        start = self._folder(parent)
+        at = joined(start.path, name)
+        if at.startswith(_OPAQUE):
+            return self._walk(absolute, follow=follow)
+        if start.node.is_directory:
+            node = self._child(at, start.node, name)
+            if not (follow and node.is_link):
+                return Resolved(at, node, start.links)
+        elif start.is_missing and b".." not in parent:
+            return Resolved(*_missing(start.path, start.node, [name]), start.links)
         return self._walk(absolute, follow=follow)
 
     def _folder(self, path: bytes) -> Resolved:
@@ -212,7 +217,9 @@ class Namespace:
 
 def joined(folder: bytes, name: bytes) -> bytes:
     """Return the path of a name in a folder."""
-    return os.path.join(folder, name)
+    if folder == b"/":
+        return b"/" + name
+    return folder + b"/" + name  # faster than os.path.join
 
 
 def _parts(path: bytes) -> list[bytes]:
