@@ -24,7 +24,7 @@ STATEMENTS = (
     "cat {0} {1} > c",
     "mv {0} {1}",
     "cp {0} {1}",
-    "cp -r {0} {1}",
+    "cp -r {0} w",  # not into itself: the result would depend on the order of names
     "rm -f {0}",
     "rm -rf {0}",
     "mkdir {0}",
