@@ -17,7 +17,7 @@ from .output import YELLOW, say, say_coloured, say_json
 from .pager import paged
 
 if TYPE_CHECKING:
-    Groups = Mapping[task_reads.Group, list[lists.Read]]
+    Groups = Mapping[task_reads.PathGroup, list[lists.Read]]
 TITLES = {"sysroots": "sysroots", "workdir": "WORKDIR", "rest": "toolchain and rest of the machine"}
 """Titles of groups that are not packages."""
 MISSING = "m"
@@ -66,7 +66,7 @@ def command(
 
 
 def _print_json(
-    answer: task_reads.RunReads, groups: Mapping[task_reads.Group, list[lists.Read]]
+    answer: task_reads.RunReads, groups: Mapping[task_reads.PathGroup, list[lists.Read]]
 ) -> None:
     reads = answer.reads
     tables = [
@@ -95,7 +95,7 @@ def _tables(rows: Iterable[lists.Read]) -> list[dict[str, Any]]:
 
 
 def _print(
-    answer: task_reads.RunReads, groups: Mapping[task_reads.Group, list[lists.Read]]
+    answer: task_reads.RunReads, groups: Mapping[task_reads.PathGroup, list[lists.Read]]
 ) -> None:
     say_coloured([(f"{answer.run.key}  ", ""), (answer.run.tag, YELLOW)])
     for title in ("opens", "probes", "toolchain"):

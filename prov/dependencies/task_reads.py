@@ -30,7 +30,7 @@ class Owner(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Group:
+class PathGroup:
     """The owner of some paths."""
 
     owner: Owner
@@ -44,7 +44,7 @@ class RunReads:
 
     run: RunName
     reads: Reads
-    groups: dict[Group, list[Read]]
+    groups: dict[PathGroup, list[Read]]
     """The rows of the list by their owners; packages come first, by name."""
 
 
@@ -74,29 +74,29 @@ def _hint(run: RunName, record: Record) -> str:
 
 def group_rows(
     rows: Iterable[Read], packages: Sequence[NeededPackage], places: Places, workdir: str
-) -> dict[Group, list[Read]]:
+) -> dict[PathGroup, list[Read]]:
     """Return rows by the owners of their paths; each row has one owner.
 
     A relative path is in the directory of a recorded command, unless it leads out of it.
     """
-    groups: dict[Group, list[Read]] = {}
+    groups: dict[PathGroup, list[Read]] = {}
     for row in rows:
         groups.setdefault(_group(row.path, packages, places, workdir), []).append(row)
     order = list(Owner)
     return dict(sorted(groups.items(), key=lambda item: (order.index(item[0].owner), item[0])))
 
 
-def _group(path: str, packages: Sequence[NeededPackage], places: Places, workdir: str) -> Group:
+def _group(path: str, packages: Sequence[NeededPackage], places: Places, workdir: str) -> PathGroup:
     owners = set(_owners(path, packages))
     if len(owners) == 1:
-        return Group(Owner.PACKAGE, owners.pop())
+        return PathGroup(Owner.PACKAGE, owners.pop())
     sysroots = (*places.target, *places.native)
     if owners or any(_is_below(path, place) for place in sysroots):
-        return Group(Owner.SYSROOTS)
+        return PathGroup(Owner.SYSROOTS)
     is_inside = not path.startswith(("/", "../")) and path != ".."
     if is_inside or (workdir and _is_below(path, workdir)):
-        return Group(Owner.WORKDIR)
-    return Group(Owner.REST)
+        return PathGroup(Owner.WORKDIR)
+    return PathGroup(Owner.REST)
 
 
 def _owners(path: str, packages: Sequence[NeededPackage]) -> Iterator[str]:

@@ -72,7 +72,7 @@ class WatchedTree:
 
 
 @dataclass(frozen=True, slots=True)
-class _Folder:
+class _WatchedFolder:
     """A watched folder."""
 
     seen: bytes
@@ -80,11 +80,11 @@ class _Folder:
 
 
 @dataclass(slots=True)
-class Watch:
+class DirectoryWatch:
     """The watched directories of one command, and the events in them."""
 
     _instance: int = -1
-    _folders: dict[int, _Folder] = field(default_factory=dict)
+    _folders: dict[int, _WatchedFolder] = field(default_factory=dict)
     """The folder of each watch."""
     _events: dict[bytes, None] = field(default_factory=dict)
     """Each event that the kernel reported, once, in the order of the first reports."""
@@ -169,10 +169,10 @@ class Watch:
         folders = tree.folders
         if folders is None:
             folders = _folders_of(top, tree.skipped)
-        self._folders[_add_watch(self._instance, top, mask)] = _Folder(seen, tree)
+        self._folders[_add_watch(self._instance, top, mask)] = _WatchedFolder(seen, tree)
         for path in folders:
             number = _add_watch(self._instance, top + b"/" + path, mask)
-            self._folders[number] = _Folder(seen + b"/" + path, tree)
+            self._folders[number] = _WatchedFolder(seen + b"/" + path, tree)
 
     def _remove(self) -> None:
         if len(self._folders) > _MOST_REMOVED:
@@ -193,12 +193,12 @@ def _kinds(mask: int, tree: WatchedTree) -> str:
 
 
 @contextmanager
-def watching(trees: Iterable[WatchedTree]) -> Iterator[Watch]:
+def watching(trees: Iterable[WatchedTree]) -> Iterator[DirectoryWatch]:
     """Watch directories inside this context; a process can be in one such context at a time.
 
     If a folder cannot be watched, the list of reads says so.
     """
-    watch = Watch()
+    watch = DirectoryWatch()
     try:
         watch._add(trees)
         yield watch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prov.dependencies.task_reads import Group, Owner, group_rows
+from prov.dependencies.task_reads import Owner, PathGroup, group_rows
 from prov.dependencies.usage import Item, NeededPackage, Places
 from prov.reads.reads import Read
 from prov.records.keys import TaskKey
@@ -27,25 +27,25 @@ PACKAGES = [
 @pytest.mark.parametrize(
     ("path", "group"),
     [
-        ("/build/sysroot/usr/include/z.h", Group(Owner.PACKAGE, "zlib:stage")),
-        (f"{WORKDIR}/recipe-sysroot/usr/include/a.h", Group(Owner.PACKAGE, "abc:stage")),
-        ("/build/sysroot-native/usr/bin/tool", Group(Owner.PACKAGE, "tool:stage")),
-        ("/build/direct/own/bin/own", Group(Owner.PACKAGE, "own:stage")),
-        ("/build/sysroot/usr/include", Group(Owner.SYSROOTS)),
-        ("/build/sysroot/usr/include/none.h", Group(Owner.SYSROOTS)),
-        ("/build/sysroot", Group(Owner.SYSROOTS)),
-        ("/build/sysroot-other", Group(Owner.REST)),
-        (WORKDIR, Group(Owner.WORKDIR)),
-        (f"{WORKDIR}/src/x.c", Group(Owner.WORKDIR)),
-        (f"{WORKDIR}-2/x.c", Group(Owner.REST)),
-        ("/usr/bin/cc", Group(Owner.REST)),
-        ("src/x.c", Group(Owner.WORKDIR)),
-        (".", Group(Owner.WORKDIR)),
-        ("..", Group(Owner.REST)),
-        ("../..", Group(Owner.REST)),
+        ("/build/sysroot/usr/include/z.h", PathGroup(Owner.PACKAGE, "zlib:stage")),
+        (f"{WORKDIR}/recipe-sysroot/usr/include/a.h", PathGroup(Owner.PACKAGE, "abc:stage")),
+        ("/build/sysroot-native/usr/bin/tool", PathGroup(Owner.PACKAGE, "tool:stage")),
+        ("/build/direct/own/bin/own", PathGroup(Owner.PACKAGE, "own:stage")),
+        ("/build/sysroot/usr/include", PathGroup(Owner.SYSROOTS)),
+        ("/build/sysroot/usr/include/none.h", PathGroup(Owner.SYSROOTS)),
+        ("/build/sysroot", PathGroup(Owner.SYSROOTS)),
+        ("/build/sysroot-other", PathGroup(Owner.REST)),
+        (WORKDIR, PathGroup(Owner.WORKDIR)),
+        (f"{WORKDIR}/src/x.c", PathGroup(Owner.WORKDIR)),
+        (f"{WORKDIR}-2/x.c", PathGroup(Owner.REST)),
+        ("/usr/bin/cc", PathGroup(Owner.REST)),
+        ("src/x.c", PathGroup(Owner.WORKDIR)),
+        (".", PathGroup(Owner.WORKDIR)),
+        ("..", PathGroup(Owner.REST)),
+        ("../..", PathGroup(Owner.REST)),
     ],
 )
-def test_the_owner_of_a_path(path: str, group: Group) -> None:
+def test_the_owner_of_a_path(path: str, group: PathGroup) -> None:
     row = Read(path, "o")
     assert group_rows([row], PACKAGES, PLACES, WORKDIR) == {group: [row]}
 
@@ -61,4 +61,4 @@ def test_packages_come_first_by_name() -> None:
 
 def test_a_run_without_a_workdir_has_no_paths_in_it() -> None:
     nowhere = Places((), (), is_sandboxed=False)
-    assert list(group_rows([Read("/a", "o")], [], nowhere, "")) == [Group(Owner.REST)]
+    assert list(group_rows([Read("/a", "o")], [], nowhere, "")) == [PathGroup(Owner.REST)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from prov.reads.reads import COMPLETE, NOT_RECORDED, Read, Reads, incomplete
-from prov.reads.watch import _MOST_REMOVED, Watch, WatchedTree, watching
+from prov.reads.watch import _MOST_REMOVED, DirectoryWatch, WatchedTree, watching
 
 pytestmark = pytest.mark.process
 
@@ -36,7 +36,7 @@ def tree(tmp_path: Path) -> Path:
     return top
 
 
-def follow(watch: Watch, command: Sequence[str | Path]) -> None:
+def follow(watch: DirectoryWatch, command: Sequence[str | Path]) -> None:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         watch.follow(process.pid)
     assert process.returncode == 0
