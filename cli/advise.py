@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,6 @@ import typer
 from prov.dependencies import advice as advising
 from prov.dependencies import findings, openembedded, patches, proof
 from prov.errors import ProvError
-from prov.recipes import project as projects
 from prov.store import repository
 from prov.text import few
 
@@ -71,15 +71,15 @@ def command(
     """
     opened = open_store(store)
     source = _bitbake(opened, traces) if openembedded.is_bitbakes(opened) else _own(opened, traces)
-    if prove and source.project is None:
+    if prove and source.advisor is None:
         raise ProvError(
             "--prove needs recipes of prov: it runs recorded tasks again",
             hint="remove --prove, or build the BitBake recipe without the dependency",
         )
     with shown_progress():
         advices = [source.advice(name) for name in recipes or source.names]
-        if prove:
-            advices = [_proved(opened, advice, sandbox) for advice in advices]
+        if prove and source.advisor is not None:
+            advices = [_proved(source.advisor, advice, sandbox) for advice in advices]
     if json:
         say_json("advice", recipes=[_table(source, advice) for advice in advices])
     elif patch:
@@ -88,7 +88,7 @@ def command(
     else:
         for advice in advices:
             _print(advice)
-        if source.project is not None:
+        if source.advisor is not None:
             _note_open_questions(advices)
 
 
@@ -96,22 +96,23 @@ def command(
 class _Source:
     """Where advice comes from: prov's recipes, or BitBake's."""
 
-    project: projects.Project | None
+    advisor: advising.Advisor | None
+    """None for BitBake's."""
     names: list[str]
     """The recipes of the last build."""
     advice: Callable[[str], advising.Advice]
 
     def patch(self, advice: advising.Advice) -> patches.Patch:
         """Return advice as a patch, or as lines of BitBake's configuration."""
-        if self.project is None:
+        if self.advisor is None:
             return patches.Patch(openembedded.configuration_of(advice))
-        return patches.patch_of(self.project, advice)
+        return patches.patch_of(self.advisor.project, advice)
 
 
 def _own(store: repository.Store, traces: int) -> _Source:
     session = open_session(store.path, None)
     advisor = advising.Advisor(session.store, session.project, traces)
-    return _Source(session.project, advisor.recipes(), advisor.advice)
+    return _Source(advisor, advisor.recipes(), advisor.advice)
 
 
 def _bitbake(store: repository.Store, traces: int) -> _Source:
@@ -119,13 +120,15 @@ def _bitbake(store: repository.Store, traces: int) -> _Source:
     return _Source(None, advisor.recipes(), advisor.advice)
 
 
-def _proved(store: repository.Store, advice: advising.Advice, sandbox: str) -> advising.Advice:
+def _proved(advisor: advising.Advisor, advice: advising.Advice, sandbox: str) -> advising.Advice:
     """Return advice with the results of builds without its unused dependencies."""
     candidates = sorted({unused.package.recipe for unused in advice.unused})
     if not candidates:
         return advice
-    with open_scratch(store, sandbox) as scratch:
-        return proof.with_proofs(advice, proof.prove(store, scratch, advice.recipe, candidates))
+    removed = partial(advisor.removed_with, advice)
+    with open_scratch(advisor.store, sandbox) as scratch:
+        trials = proof.prove(advisor.store, scratch, advice.recipe, candidates, removed)
+    return proof.with_proofs(advice, trials)
 
 
 def _print_patch(patch: patches.Patch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from prov.dependencies.findings import (
@@ -85,6 +85,20 @@ class Advisor:
             tuple(self._idle(recipe, runs)),
             tuple(unknown),
         )
+
+    def removed_with(self, advice: Advice, names: Collection[str]) -> frozenset[str]:
+        """Return the recipes that leave the sysroots of a recipe without some dependencies.
+
+        These are the dependencies, and what only they need at run time. Transitive dependencies
+        stay, because the advice declares them.
+        """
+        chains = self._chains(advice.recipe)
+        kept = {name for name, chain in chains.items() if len(chain) == 1} - set(names)
+        kept |= {transitive.package.recipe for transitive in advice.transitive}
+        selectors = Selectors(self.project)
+        for name in tuple(kept):
+            kept |= set(selectors.run_time(self.project.recipe(name)))
+        return frozenset(chains) - kept
 
     def _idle(self, recipe: Recipe, runs: Runs) -> Iterator[IdleTool]:
         """Yield the idle host tools that the recipe's own file lists, not those of classes."""

@@ -7,7 +7,7 @@ do not affect them. Nothing is recorded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from prov.dependencies.advice import Advice
@@ -42,8 +42,16 @@ class Trial:
         return not self.problem
 
 
+Removed = Callable[[Collection[str]], Collection[str]]
+"""Returns the recipes that leave the sysroots if some dependencies are removed."""
+
+
 def prove(
-    store: Store, scratch: Scratch, recipe: str, candidates: Sequence[str]
+    store: Store,
+    scratch: Scratch,
+    recipe: str,
+    candidates: Sequence[str],
+    removed: Removed = frozenset,
 ) -> dict[str, Trial]:
     """Return recipe of a candidate -> the trial that proves or refutes it.
 
@@ -53,7 +61,7 @@ def prove(
     """
     with store.objects.writer() as writer:
         empty = write_output(writer, Output(EMPTY))
-    trials = _Trials(store, scratch, recorded_tasks(store, recipe), empty)
+    trials = _Trials(store, scratch, recorded_tasks(store, recipe), empty, removed)
     together = trials.run(candidates)
     if together.is_proof or len(candidates) < 2:
         return dict.fromkeys(candidates, together)
@@ -74,15 +82,17 @@ class _Trials:
     """All tasks of the recipe, each after its predecessors."""
     empty: OutputId
     """An output without content."""
+    removed: Removed
     _control: str | None = None
 
     def run(self, names: Sequence[str]) -> Trial:
         """Run the recipe's tasks without some dependencies, up to the first difference."""
-        problem = self._difference(frozenset(names), is_control=False)
+        without = frozenset([*names, *self.removed(names)])
+        problem = self._difference(without, is_control=False)
         if not problem:
             return Trial(tuple(names))
         if self._control is None:  # the first trial runs the most tasks
-            self._control = self._difference(frozenset(names), is_control=True)
+            self._control = self._difference(without, is_control=True)
         if self._control:
             return Trial(tuple(names), self._control, is_conclusive=False)
         return Trial(tuple(names), f"{problem} without it")

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from prov.dependencies.advice import Advice, Advisor
-from prov.dependencies.proof import Trial, prove
+from prov.dependencies.proof import Removed, Trial, prove
 from prov.history.names import find_run
 from prov.reads.reads import COMPLETE, Read, Reads
 from prov.recipes.project import Project
@@ -76,13 +76,15 @@ def advise(project: Tiny, recipe: str) -> Advice:
     return Advisor(project.store, Project.load(project.root)).advice(recipe)
 
 
-def tried(project: Tiny, recipe: str, *candidates: str) -> dict[str, Trial]:
+def tried(
+    project: Tiny, recipe: str, *candidates: str, removed: Removed = frozenset
+) -> dict[str, Trial]:
     """Return the results of a recipe's tasks without candidates."""
     store = project.store
     sandbox = bubblewrap("auto")
     sysroots = partial(sysroots_of, store)
     with open_scratch(store, sysroots, sandbox, search_path="/usr/bin:/bin") as scratch:
-        return prove(store, scratch, recipe, candidates)
+        return prove(store, scratch, recipe, candidates, removed)
 
 
 def tiny(path: Path) -> Tiny:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from prov.dependencies.advice import Advice, Advisor
+from prov.dependencies.findings import Transitive
 from prov.dependencies.patches import patch_of
 from prov.errors import NameUnknown
 from prov.reads.reads import NOT_RECORDED, Reads, incomplete
 from prov.recipes.project import Project
+from prov.records.keys import TaskKey
 from tests.dependencies.story import add_reads, advise, library, program, tiny, traced
 from tests.history.tiny import Tiny
 
@@ -86,6 +90,15 @@ def test_a_planted_dependency_of_each_kind_is_named(built: Tiny) -> None:
         " needs = ['@depends:stage']",
     ]
     assert patch.left_out == ()
+
+
+def test_what_only_a_removed_dependency_needs_is_removed_with_it(built: Tiny) -> None:
+    advisor = Advisor(built.store, Project.load(built.root))
+    advice = Advice("app")
+    assert advisor.removed_with(advice, ["unused"]) == {"unused"}
+    assert advisor.removed_with(advice, ["used"]) == {"used", "brought"}
+    declared = Transitive("app", TaskKey("brought:stage"), (), ())
+    assert advisor.removed_with(replace(advice, transitive=(declared,)), ["used"]) == {"used"}
 
 
 def test_a_recipe_without_a_build_is_named(built: Tiny) -> None:

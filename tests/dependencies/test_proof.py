@@ -48,6 +48,12 @@ def test_unneeded_dependencies_are_proved_together(built: Tiny) -> None:
 
 
 @pytest.mark.process
+def test_what_leaves_with_a_dependency_is_missing_too(built: Tiny) -> None:
+    trial = tried(built, "app", "c", removed=lambda _names: ["a"])["c"]
+    assert trial.problem.startswith("app:link failed: ")
+
+
+@pytest.mark.process
 def test_nothing_is_proved_by_a_task_that_is_not_reproducible(built: Tiny) -> None:
     trial = tried(built, "random", "a")["a"]
     assert (trial.is_proof, trial.is_conclusive) == (False, False)
