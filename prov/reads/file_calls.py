@@ -18,8 +18,8 @@ _MISSING = frozenset(("ENOENT", "ENOTDIR"))
 _HARMLESS_DEVICES = frozenset(
     b"/dev/" + name for name in (b"null", b"zero", b"full", b"random", b"urandom")
 )
-_OF_PROCESS = re.compile(rb"/proc/(?:self|thread-self|\d+)/(?:exe|fd(?:/.*)?)")
-"""Files that show only what the trace contains anyway."""
+_OF_PROCESS = re.compile(rb"/proc/(?:self|thread-self|\d+)/(?:exe|maps|fd(?:/.*)?)")
+"""Files that show only what the trace contains anyway, and random addresses."""
 KERNEL_FILES = re.compile(
     rb"/proc/(?:filesystems|sys/.*)|/sys/devices/system/cpu/.*|/sys/kernel/mm/.*", re.DOTALL
 )

@@ -95,7 +95,7 @@ REASONS = [
         "connects to /d/sub/g",
     ),
     ('1 connect(3<s>, {sa_family=AF_UNIX, sun_path=@"x"}, 9) = 0', "", "connects to"),
-    ('1 open("/proc/self/maps", O_RDONLY) = 3</proc/1/maps>', "", "uses /proc/self/maps"),
+    ('1 open("/proc/self/stat", O_RDONLY) = 3</proc/1/stat>', "", "uses /proc/self/stat"),
     ("1 ptrace(PTRACE_TRACEME) = -1 EPERM (Operation not permitted)", "ptrace", "ptrace"),
     ("1 unshare(CLONE_NEWNS) = 0", "unshare", "unshare"),
     ("1 shmget(0x1, 1, 0) = 1", "", "shmget"),
