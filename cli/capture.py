@@ -42,10 +42,12 @@ GitignoreOption = Annotated[
 ]
 
 
-def named_step(name: str, build: str, outputs: list[str] | None, *, gitignore: bool) -> run.Step:
+def named_step(
+    name: str, build: str, outputs: list[str] | None, *, gitignore: bool
+) -> run.CommandStep:
     """Return how to record a run: from options, the environment and prov.toml."""
     label = build or os.environ.get("PROV_BUILD", "")
-    return run.Step.parse(
+    return run.CommandStep.parse(
         name, build=label, outputs=outputs or (), exclude=exclude_here(), gitignore=gitignore
     )
 

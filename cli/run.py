@@ -86,10 +86,10 @@ def command(
 def _run_traced(
     store: repository.Store,
     directory: Path,
-    step: run.Step,
+    step: run.CommandStep,
     argv: list[str],
     environment: dict[str, str],
-) -> run.RecordedRun:
+) -> run.CommandRun:
     """Run a command under strace."""
     from prov.reads.strace import Strace  # most runs need neither
     from prov.wrapped.traced import trace_as
@@ -101,12 +101,12 @@ def _run_traced(
 def _run_cached(
     store: repository.Store,
     directory: Path,
-    step: run.Step,
+    step: run.CommandStep,
     argv: list[str],
     environment: dict[str, str],
     *,
     share: bool,
-) -> run.RecordedRun:
+) -> run.CommandRun:
     """Take the result of a command or run it, and print where the result is from."""
     from prov.wrapped.cached import run_cached  # most runs do not need it
 

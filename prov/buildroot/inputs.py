@@ -15,7 +15,7 @@ from prov.records.labels import labelled_build
 from prov.records.record import read_run_record
 from prov.store.objects import Oid
 from prov.store.repository import Store
-from prov.wrapped.builds import Source
+from prov.wrapped.builds import PreviousStep
 
 CONFIG = "config"
 """The input with the lines of .config that apply to a package."""
@@ -97,7 +97,7 @@ def installed_by(store: Store, label: str, packages: Iterable[str]) -> dict[Task
     return outputs
 
 
-def left_by(store: Store, start: Oid) -> Source | None:
+def left_by(store: Store, start: Oid) -> PreviousStep | None:
     """Return the run, of any build, that left a directory with the content of a commit; or None.
 
     Failed runs and changes outside any task that left the content unchanged are skipped.
@@ -113,5 +113,5 @@ def left_by(store: Store, start: Oid) -> Source | None:
         record = read_run_record(objects, oid)
         key = record.facts(objects).get("task")
         if key and record.result is not None:
-            return Source(TaskKey(key), record.result)
+            return PreviousStep(TaskKey(key), record.result)
         oid = commit.parents[0]

@@ -32,7 +32,7 @@ from prov.store.repository import Store
 from prov.worktree.attributes import Pair
 from prov.wrapped.builds import add_to_build, check_build
 from prov.wrapped.directory import Directory, Omissions, recording
-from prov.wrapped.run import Ran, RecordedRun, Step, record_alone
+from prov.wrapped.run import CommandRun, CommandStep, Ran, record_alone
 
 STAMPS = (
     "downloaded",
@@ -67,7 +67,7 @@ NO_END = "the step did not end"
 class FinishedSteps(NamedTuple):
     """The steps that `finish` recorded, and an error for each step that it could not record."""
 
-    runs: list[RecordedRun]
+    runs: list[CommandRun]
     errors: list[ProvError]
 
 
@@ -93,7 +93,7 @@ def start(store: Store, call: StepCall) -> list[ProvError]:
     return errors
 
 
-def end(store: Store, call: StepCall) -> RecordedRun:
+def end(store: Store, call: StepCall) -> CommandRun:
     """Record a step that has succeeded. Raises CaptureError.
 
     If there is no record of its start, it starts from the last recorded state of its directory.
@@ -125,7 +125,7 @@ def finish(store: Store) -> FinishedSteps:
     return finished
 
 
-def _record(directory: Directory, pending: Pending, *, problem: str = "") -> RecordedRun:
+def _record(directory: Directory, pending: Pending, *, problem: str = "") -> CommandRun:
     call, store = pending.call, directory.store
     sysroots, installed = _sysroots(store, pending)
     config = Path(call.environment.get("BR2_CONFIG", ""))
@@ -141,11 +141,11 @@ def _record(directory: Directory, pending: Pending, *, problem: str = "") -> Rec
         sysroots=sysroots,
         installed=installed,
     )
-    step = Step(call.key, call.build, tuple(installed), EXCLUDED)
+    step = CommandStep(call.key, call.build, tuple(installed), EXCLUDED)
     ended = record_alone(directory, step, start, ran, left_by(store, start.commit))
     build = add_to_build(store, call.build, ended.member)
     pending_path(store, call).unlink(missing_ok=True)
-    return RecordedRun(ended.member.run.tag, ended.commit, build, ran.code, ended.problem)
+    return CommandRun(ended.member.run.tag, ended.commit, build, ran.code, ended.problem)
 
 
 def _start(directory: Directory, pending: Pending) -> Start:

@@ -36,7 +36,7 @@ _IN_DONT_FOLLOW = 0x02000000
 _IN_ISDIR = 0x40000000
 
 _EVENT = struct.Struct("iIII")
-"""Watch, kinds of event, cookie, and the number of bytes of the name that follows."""
+"""The watch, the kinds of event, cookie, and the number of bytes of the name that follows."""
 _LARGEST_EVENT = _EVENT.size + 256
 _BUFFER = 1 << 16
 _BATCH_MILLISECONDS = 20

@@ -33,7 +33,7 @@ class Member:
     """Bytes added to the store."""
 
 
-class Source(NamedTuple):
+class PreviousStep(NamedTuple):
     """The run that left a directory as another run found it."""
 
     key: TaskKey
@@ -61,7 +61,7 @@ def _labelled(store: Store, label: str) -> BuildList | None:
     return build
 
 
-def predecessor(store: Store, label: str, start: Oid) -> Source | None:
+def predecessor(store: Store, label: str, start: Oid) -> PreviousStep | None:
     """Return the run of a build that ended with the commit `start`, or None."""
     build = _labelled(store, label)
     if build is None:
@@ -70,7 +70,7 @@ def predecessor(store: Store, label: str, start: Oid) -> Source | None:
     if line is None or line.output is None:
         return None
     is_last = store.refs.get(str(RunRef(line.key, line.task_hash, line.run))) == start
-    return Source(line.key, line.output) if is_last else None
+    return PreviousStep(line.key, line.output) if is_last else None
 
 
 def _lines(build: BuildList) -> dict[TaskKey, Line]:

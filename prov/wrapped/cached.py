@@ -45,10 +45,10 @@ from prov.wrapped.results import (
     place_id,
 )
 from prov.wrapped.run import (
+    CommandRun,
+    CommandStep,
     Ran,
-    RecordedRun,
     Reuse,
-    Step,
     record,
 )
 from prov.wrapped.traced import Traced, run_traced, states_of
@@ -59,7 +59,7 @@ from prov.wrapped.version_control import revision_facts
 class CachedRun:
     """A recorded run, and where its result is from."""
 
-    run: RecordedRun
+    run: CommandRun
     taken_from: str = ""
     """The tag of the run whose result was taken; empty if the command ran."""
     doubt: str = ""
@@ -69,7 +69,7 @@ class CachedRun:
 def run_cached(
     store: Store,
     path: Path,
-    step: Step,
+    step: CommandStep,
     command: Sequence[str],
     environment: Mapping[str, str],
     passed: Callable[[bytes], object],
@@ -117,7 +117,7 @@ class _Recorder:
     """Records runs whose result can be taken."""
 
     directory: Directory
-    step: Step
+    step: CommandStep
     start: Start
     search: ResultSearch
     shares: bool
@@ -171,7 +171,7 @@ class _Recorder:
             reuse=Reuse(encode_changes(changes), output),
         )
 
-    def remember(self, run: RecordedRun) -> None:
+    def remember(self, run: CommandRun) -> None:
         """Make a run the first one to search.
 
         After a kill before this, the next run only misses its result.

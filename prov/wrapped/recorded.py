@@ -11,7 +11,7 @@ from prov.records.keys import TaskKey
 from prov.records.record import read_run_record
 from prov.store.objects import Oid
 from prov.store.repository import Store
-from prov.wrapped.run import Step
+from prov.wrapped.run import CommandStep
 
 
 def is_command(store: Store, commit: Oid) -> bool:
@@ -36,7 +36,7 @@ def recorded_command(store: Store, commit: Oid) -> list[str]:
         ) from error
 
 
-def recorded_step(key: TaskKey, facts: Mapping[str, str]) -> Step:
+def recorded_step(key: TaskKey, facts: Mapping[str, str]) -> CommandStep:
     """Return how a run was recorded, from the facts in its record. Raises StoreError."""
     try:
         outputs, exclude = (shlex.split(facts.get(name, "")) for name in ("outputdir", "exclude"))
@@ -44,4 +44,4 @@ def recorded_step(key: TaskKey, facts: Mapping[str, str]) -> Step:
         raise StoreError(
             f"invalid record of {key}: outputdir or exclude: {error}", hint=FORGET_RUN
         ) from error
-    return Step.parse(key, outputs=outputs, exclude=exclude, gitignore="gitignore" in facts)
+    return CommandStep.parse(key, outputs=outputs, exclude=exclude, gitignore="gitignore" in facts)

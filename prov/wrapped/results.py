@@ -28,7 +28,7 @@ from prov.store.repository import Store
 from prov.worktree.attributes import Pair
 from prov.wrapped.changes import Changes, decode_changes
 from prov.wrapped.recorded import recorded_step
-from prov.wrapped.run import KEPT_ENVIRONMENT, Ran, Step, write_inputs
+from prov.wrapped.run import KEPT_ENVIRONMENT, CommandStep, Ran, write_inputs
 
 EARLIER = "earlier-reads"
 """Fact: runs of the same command that read other paths."""
@@ -121,7 +121,7 @@ class ResultSearch:
     states: States
     place: str
     """The id of the directory."""
-    step: Step
+    step: CommandStep
     _lists: dict[Paths, RunRef] = field(default_factory=dict)
     """The lists of paths compared so far, each with a run."""
     _pending: list[RunRef] = field(default_factory=list)
@@ -190,7 +190,7 @@ class ResultSearch:
         """The ref of the last run of the command."""
         return DirectoryRef(self.command.id)
 
-    def _result(self, key: TaskKey, step: Step, reads: Reads) -> CachedResult | None:
+    def _result(self, key: TaskKey, step: CommandStep, reads: Reads) -> CachedResult | None:
         """Return the result for the present states of the paths in a list, or None."""
         now = self._now(reads)
         if now is None:

@@ -29,7 +29,7 @@ from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.worktree.attributes import EMPTY, Pair, nest
 from prov.worktree.snapshot import Snapshot, remember
-from prov.wrapped.builds import Member, Source, add_to_build, check_build, predecessor
+from prov.wrapped.builds import Member, PreviousStep, add_to_build, check_build, predecessor
 from prov.wrapped.directory import Directory, Omissions, recording
 from prov.wrapped.version_control import revision_facts
 
@@ -49,7 +49,7 @@ KEPT_ENVIRONMENT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CommandStep:
     """How to record a run."""
 
     key: TaskKey
@@ -70,10 +70,10 @@ class Step:
         outputs: Sequence[str] = (),
         exclude: Sequence[str] = (),
         gitignore: bool = False,
-    ) -> Step:
+    ) -> CommandStep:
         """Return the step with a user's name, label and folders. Raises ProvError."""
         folders = tuple(_output_path(text) for text in outputs)
-        return Step(TaskKey.parse(name), build, folders, tuple(exclude), gitignore)
+        return CommandStep(TaskKey.parse(name), build, folders, tuple(exclude), gitignore)
 
     @property
     def omissions(self) -> Omissions:
@@ -82,7 +82,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedRun:
+class CommandRun:
     """A recorded run."""
 
     tag: str
@@ -138,7 +138,7 @@ class Ran:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedRun:
     """A run recorded in no build yet."""
 
     member: Member
@@ -156,7 +156,7 @@ def _output_path(text: str) -> str:
     return "" if path == "." else path
 
 
-def capture_as(store: Store, path: Path, step: Step) -> RecordedRun:
+def capture_as(store: Store, path: Path, step: CommandStep) -> CommandRun:
     """Commit and tag a directory, except for excluded files and version control data.
 
     Raises CaptureError.
@@ -173,11 +173,11 @@ def capture_as(store: Store, path: Path, step: Step) -> RecordedRun:
 def run_as(
     store: Store,
     path: Path,
-    step: Step,
+    step: CommandStep,
     command: Sequence[str],
     environment: Mapping[str, str],
     passed: Callable[[bytes], object],
-) -> RecordedRun:
+) -> CommandRun:
     """Run a command in a directory; commit and tag its changes and its output.
 
     The output is also passed to `passed` as it appears. Excluded files and version control data are
@@ -198,8 +198,12 @@ def run_as(
 
 
 def record(
-    directory: Directory, step: Step, start: Start, ran: Ran, snapshot: Snapshot | None = None
-) -> RecordedRun:
+    directory: Directory,
+    step: CommandStep,
+    start: Start,
+    ran: Ran,
+    snapshot: Snapshot | None = None,
+) -> CommandRun:
     """Record a run that has ended, and add it to its build.
 
     `start` is the state of the directory before the run, and `snapshot` that after it, if it is
@@ -210,17 +214,17 @@ def record(
     ended = record_alone(directory, step, start, ran, source, snapshot)
     build = add_to_build(store, step.build, ended.member)
     code = 1 if ended.problem else ran.code
-    return RecordedRun(ended.member.run.tag, ended.commit, build, code, ended.problem)
+    return CommandRun(ended.member.run.tag, ended.commit, build, code, ended.problem)
 
 
 def record_alone(
     directory: Directory,
-    step: Step,
+    step: CommandStep,
     start: Start,
     ran: Ran,
-    source: Source | None,
+    source: PreviousStep | None,
     snapshot: Snapshot | None = None,
-) -> Ended:
+) -> EndedRun:
     """Record a run that has ended, in no build.
 
     `source` is the run that left the directory in the state `start`, if it is a step of the same
@@ -271,11 +275,11 @@ def record_alone(
     assert ref is not None  # `new_run` made its name
     result = Records(store).record(recorded.commit).result or recorded.output
     member = Member(ref, result, ran.began, ran.seconds, added)
-    return Ended(member, recorded.commit, problem)
+    return EndedRun(member, recorded.commit, problem)
 
 
 def _extra(
-    step: Step, ran: Ran, output: Output | None
+    step: CommandStep, ran: Ran, output: Output | None
 ) -> tuple[Output | None, Mapping[str, Pair | Oid | str]]:
     """Return the output to record, and more entries of the record."""
     extra: dict[str, Pair | Oid | str] = {}
@@ -322,7 +326,11 @@ def output_of(
 
 
 def write_inputs(
-    writer: ObjectWriter, step: Step, start: Start | None, ran: Ran, source: Source | None
+    writer: ObjectWriter,
+    step: CommandStep,
+    start: Start | None,
+    ran: Ran,
+    source: PreviousStep | None,
 ) -> TaskHash:
     """Write the inputs tree of a run, with an edge to the run that left the directory so.
 

@@ -22,17 +22,24 @@ from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.worktree.attributes import Pair
 from prov.worktree.checkout import checkout
-from prov.wrapped.builds import Source
+from prov.wrapped.builds import PreviousStep
 from prov.wrapped.directory import Directory, recording
 from prov.wrapped.recorded import recorded_command, recorded_step
-from prov.wrapped.run import KEPT_ENVIRONMENT, Ran, Step, record_alone, run_command, write_inputs
+from prov.wrapped.run import (
+    KEPT_ENVIRONMENT,
+    CommandStep,
+    Ran,
+    record_alone,
+    run_command,
+    write_inputs,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedStep:
     """A step of a recorded build."""
 
-    step: Step
+    step: CommandStep
     command: tuple[str, ...]
     environment: Mapping[str, str]
     """The recorded part of the environment."""
@@ -98,7 +105,7 @@ class Repeater:
 
         Calls `ran` with the name and exit status of each step that really ran.
         """
-        source: Source | None = None
+        source: PreviousStep | None = None
         for step in steps:
             source = self._step(step, source, ran)
             if source is None:
@@ -106,8 +113,8 @@ class Repeater:
         return True
 
     def _step(
-        self, step: RecordedStep, source: Source | None, ran: Callable[[TaskKey, int], None]
-    ) -> Source | None:
+        self, step: RecordedStep, source: PreviousStep | None, ran: Callable[[TaskKey, int], None]
+    ) -> PreviousStep | None:
         """Repeat a step; return its result, None if it failed."""
         path, key = self.folder / step.folder, step.step.key
         if not path.is_dir():
@@ -138,16 +145,18 @@ class Repeater:
         ran(key, code)
         if code or ended.problem:
             return None
-        return Source(key, ended.member.output)
+        return PreviousStep(key, ended.member.output)
 
-    def _take(self, directory: Directory, now: Pair, key: TaskKey, commit: CommitId) -> Source:
+    def _take(
+        self, directory: Directory, now: Pair, key: TaskKey, commit: CommitId
+    ) -> PreviousStep:
         """Give a directory the state after a recorded run."""
         records = Records(self.store)
         result = records.record(commit).result
         assert result is not None  # the run succeeded
         checkout(self.store.objects, directory.path, records.workdir(commit), now=now)
         self.store.refs.update(RefUpdate(directory.ref, commit))
-        return Source(key, result)
+        return PreviousStep(key, result)
 
     def forget(self, steps: Sequence[RecordedStep]) -> None:
         """Delete the refs of the copy's last states; the runs stay."""

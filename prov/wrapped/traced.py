@@ -25,19 +25,19 @@ from prov.store.joining import consolidate
 from prov.store.repository import Store
 from prov.wrapped.builds import check_build
 from prov.wrapped.directory import Directory, recording
-from prov.wrapped.run import KEPT_ENVIRONMENT, Ran, RecordedRun, Step, record, run_command
+from prov.wrapped.run import KEPT_ENVIRONMENT, CommandRun, CommandStep, Ran, record, run_command
 from prov.wrapped.version_control import revision_facts
 
 
 def trace_as(
     store: Store,
     path: Path,
-    step: Step,
+    step: CommandStep,
     command: Sequence[str],
     environment: Mapping[str, str],
     passed: Callable[[bytes], object],
     strace: Strace,
-) -> RecordedRun:
+) -> CommandRun:
     """Run and record a command as `prov.wrapped.run.run_as` does, with what it read."""
     check_build(store, step.build)
     with recording(store, path, step.omissions) as directory:

@@ -20,7 +20,7 @@ from prov.records.refs import DIRECTORIES
 from prov.replay.scratch import scratch_folder
 from prov.store.repository import Store
 from prov.tasks.sandbox import bubblewrap
-from prov.wrapped.run import Step, run_as
+from prov.wrapped.run import CommandStep, run_as
 from prov.wrapped.steps import recorded_steps
 
 pytestmark = pytest.mark.process
@@ -80,7 +80,7 @@ def top(tmp_path: Path) -> Path:
 def store(store: Store, top: Path) -> Store:
     """A store with a build of two steps."""
     for name, script in {"app:configure": CONFIGURE, "app:compile": COMPILE}.items():
-        step = Step.parse(name, build="now")
+        step = CommandStep.parse(name, build="now")
         command = ["sh", "-c", script]
         assert run_as(store, top, step, command, ENVIRONMENT, lambda _chunk: None).code == 0
     return store
@@ -141,7 +141,7 @@ def test_commits_that_cannot_be_built_are_skipped(store: Store, top: Path) -> No
 def test_a_run_without_the_files_that_git_ignores_is_not_reused(store: Store, top: Path) -> None:
     (top / ".gitignore").write_text("program\nmade\n.gitignore\n")
     for name, script in {"app:configure": CONFIGURE, "app:compile": COMPILE}.items():
-        step = Step.parse(name, build="now", gitignore=True)
+        step = CommandStep.parse(name, build="now", gitignore=True)
         run_as(store, top, step, ["sh", "-c", script], ENVIRONMENT, lambda _chunk: None)
     answer = search(store, top, Watcher())
     assert answer.candidates == (git(top, "rev-parse", "main~3"),)
@@ -178,7 +178,7 @@ def test_hooks_and_filters_of_the_repository_do_not_run(
 def test_steps_outside_the_work_tree(store: Store, top: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    step = Step.parse("app:other", build="now")
+    step = CommandStep.parse("app:other", build="now")
     run_as(store, other, step, ["true"], ENVIRONMENT, lambda _chunk: None)
     with pytest.raises(ProvError, match=r"app:other ran in .*, outside "):
         search(store, top, Watcher())

@@ -11,7 +11,7 @@ from prov.records.ids import OutputId
 from prov.records.keys import TaskKey
 from prov.records.run import empty_start
 from prov.store.repository import Store
-from prov.wrapped.run import RecordedRun, Step, capture_as
+from prov.wrapped.run import CommandRun, CommandStep, capture_as
 
 CONFIG = """\
 #
@@ -75,9 +75,9 @@ def test_missing_files_are_no_inputs(tmp_path: Path) -> None:
     assert step_inputs(TaskKey("zlib:patch"), nowhere, "", nowhere) == {"config": b""}
 
 
-def capture(store: Store, folder: Path, name: str, *outputs: str, build: str = "") -> RecordedRun:
+def capture(store: Store, folder: Path, name: str, *outputs: str, build: str = "") -> CommandRun:
     """Record a directory."""
-    return capture_as(store, folder, Step.parse(name, build=build, outputs=outputs))
+    return capture_as(store, folder, CommandStep.parse(name, build=build, outputs=outputs))
 
 
 @pytest.mark.process

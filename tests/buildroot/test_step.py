@@ -17,7 +17,7 @@ from prov.records.build_list import BuildList, record_build, walk_builds
 from prov.records.lookup import Records
 from prov.records.run import author
 from prov.store.repository import Store
-from prov.wrapped.run import RecordedRun
+from prov.wrapped.run import CommandRun
 
 
 def call(base: Path, moment: str, name: str, **variables: str) -> StepCall:
@@ -40,7 +40,7 @@ def directory(base: Path, package: str) -> Path:
     return path
 
 
-def perform(store: Store, base: Path, name: str, text: str = "") -> RecordedRun:
+def perform(store: Store, base: Path, name: str, text: str = "") -> CommandRun:
     """Record a step that writes a file named as itself."""
     start(store, call(base, "start", name))
     package, _, step = name.partition(":")
@@ -55,7 +55,7 @@ def happened(store: Store) -> dict[str, str]:
     return {key: text.split()[0] for key, text in build.happened().items()}
 
 
-def parents(store: Store, run: RecordedRun) -> bytes:
+def parents(store: Store, run: CommandRun) -> bytes:
     """Return the commit before a run."""
     return store.objects.commit(run.commit).parents[0]
 

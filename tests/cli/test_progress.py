@@ -16,7 +16,7 @@ from prov.history.directories import find_directory
 from prov.progress import report, shown_by
 from prov.store.repository import Store
 from prov.worktree.checkout import checkout_new
-from prov.wrapped.run import Step, capture_as
+from prov.wrapped.run import CommandStep, capture_as
 from tests.cli.story import Project
 from tests.cli.test_output import on_terminal, run_on_terminal
 
@@ -110,7 +110,7 @@ def test_a_long_checkout_reports_placed_files(two: Project, tmp_path: Path) -> N
         two.write(f"many/{number}/{number}", f"{number}")
     with shown_by(Recorder()):
         store = Store.open(two.root / ".prov")
-        tag = capture_as(store, two.root / "many", Step.parse("many:files")).tag
+        tag = capture_as(store, two.root / "many", CommandStep.parse("many:files")).tag
         pair = find_directory(store, tag).pair
         with store.objects.writer(memory=True) as writer:
             checkout_new(writer, tmp_path / "out", pair)

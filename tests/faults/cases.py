@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from prov.store.repository import Store
-from prov.wrapped.run import Step, capture_as
+from prov.wrapped.run import CommandStep, capture_as
 from tests.cli.story import Project
 from tests.faults.sweep import Case, files, git, refs
 
@@ -156,7 +156,7 @@ def nothing_recorded(root: Path) -> None:
 
 def captured_once(root: Path) -> None:
     nothing_recorded(root)
-    capture_as(Store.create(root / ".prov"), root / "dir", Step.parse("app:compile"))
+    capture_as(Store.create(root / ".prov"), root / "dir", CommandStep.parse("app:compile"))
     project = Project(root)
     project.write("dir/deep/two", "two\n")
     # incompressible, so that the pack is written in more than one piece
@@ -168,7 +168,7 @@ def growing_builds(root: Path) -> None:
     nothing_recorded(root)
     store = Store.create(root / ".prov")
     for name, label in {"app:configure": "one", "app:other": "two"}.items():
-        capture_as(store, root / "dir", Step.parse(name, build=label))
+        capture_as(store, root / "dir", CommandStep.parse(name, build=label))
     (root / "dir/one").write_text("last\n")
 
 
@@ -184,7 +184,7 @@ def many_packs(root: Path) -> None:
     store = Store.create(root / ".prov")
     for number in range(22):
         (root / "dir/one").write_text(f"{number}\n")
-        capture_as(store, root / "dir", Step.parse("app:compile"))
+        capture_as(store, root / "dir", CommandStep.parse("app:compile"))
     (root / "dir/one").write_text("last\n")
 
 

@@ -16,7 +16,7 @@ from prov.replay.reproduce import Rerun
 from prov.store.repository import Store
 from prov.tasks.sandbox import bubblewrap
 from prov.wrapped.recorded import is_command, recorded_command
-from prov.wrapped.run import Step, capture_as, run_as
+from prov.wrapped.run import CommandStep, capture_as, run_as
 
 pytestmark = pytest.mark.process
 MOUNTER = bubblewrap("auto")
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 def recorded(store: Store, folder: Path, script: str, *outputs: str) -> RunName:
     """Run a script and return its run."""
-    step = Step.parse("app:compile", outputs=outputs)
+    step = CommandStep.parse("app:compile", outputs=outputs)
     ran = run_as(store, folder, step, ["sh", "-c", script], ENVIRONMENT, lambda _chunk: None)
     return find_run(store, ran.tag)
 
@@ -96,7 +96,7 @@ def test_a_directory_before_and_after_its_command(store: Store, folder: Path, be
 
 
 def test_a_capture_has_no_command(store: Store, folder: Path) -> None:
-    captured = capture_as(store, folder, Step.parse("app:tree"))
+    captured = capture_as(store, folder, CommandStep.parse("app:tree"))
     run = find_run(store, captured.tag)
     assert is_command(store, run.commit)
     assert recorded_command(store, run.commit) == []
@@ -119,7 +119,7 @@ def test_the_record_of_a_rerun_stays_alone(store: Store, folder: Path) -> None:
 
 
 def test_paths_that_the_record_excludes_do_not_differ(store: Store, folder: Path) -> None:
-    step = Step.parse("app:compile", exclude=["*.log"])
+    step = CommandStep.parse("app:compile", exclude=["*.log"])
     command = ["sh", "-c", "date +%N >time.log; echo >b"]
     ran = run_as(store, folder, step, command, ENVIRONMENT, lambda _chunk: None)
     assert again(store, find_run(store, ran.tag)).same
@@ -129,7 +129,7 @@ def test_paths_that_git_ignores_do_not_differ(store: Store, tmp_path: Path) -> N
     top = tmp_path / "tree"
     subprocess.run(["git", "init", "-q", top], check=True)
     (top / ".gitignore").write_text("*.o\n")
-    step = Step.parse("app:compile", gitignore=True)
+    step = CommandStep.parse("app:compile", gitignore=True)
     command = ["sh", "-c", "date +%N >a.o; echo >b"]
     ran = run_as(store, top, step, command, ENVIRONMENT, lambda _chunk: None)
     assert again(store, find_run(store, ran.tag)).same

@@ -24,7 +24,7 @@ from prov.statements.record_reader import attested_run, public_address, read_evi
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, object_id
 from prov.tasks.definition import Definition
 from prov.worktree.attributes import walk
-from prov.wrapped.run import Step, capture_as, run_as
+from prov.wrapped.run import CommandStep, capture_as, run_as
 from tests.history.tiny import Tiny
 
 CHECKSUM, COMMIT = "ab" * 32, "cd" * 20
@@ -263,8 +263,8 @@ def test_a_command_without_a_recipe(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "file").write_text("text")
-    captured = capture_as(tiny.store, folder, Step.parse("a:captured"))
-    step = Step.parse("a:ran", build="one", outputs=["out"])
+    captured = capture_as(tiny.store, folder, CommandStep.parse("a:captured"))
+    step = CommandStep.parse("a:ran", build="one", outputs=["out"])
     command = ["sh", "-c", "mkdir out; cp file out"]
     environment = {"CFLAGS": "-O2", "SECRET": "x"}
     run_as(tiny.store, folder, step, command, environment, lambda _: None)

@@ -22,7 +22,7 @@ from prov.store.repository import Store
 from prov.upkeep.collection import plan_gc, prune
 from prov.upkeep.rules import Rules
 from prov.worktree.attributes import EMPTY
-from prov.wrapped.run import RecordedRun, Step, capture_as, run_as
+from prov.wrapped.run import CommandRun, CommandStep, capture_as, run_as
 
 pytestmark = pytest.mark.process
 
@@ -36,9 +36,9 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def run(store: Store, folder: Path, name: str, script: str, build: str = "") -> RecordedRun:
+def run(store: Store, folder: Path, name: str, script: str, build: str = "") -> CommandRun:
     """Run a script in a directory."""
-    step = Step.parse(name, build=build)
+    step = CommandStep.parse(name, build=build)
     return run_as(store, folder, step, ["sh", "-c", script], {}, lambda _chunk: None)
 
 
@@ -54,7 +54,7 @@ def happened(build: BuildList) -> dict[str, str]:
 
 def test_each_run_without_a_label_is_a_build(store: Store, folder: Path) -> None:
     run(store, folder, "app:configure", "echo >b")
-    capture_as(store, folder, Step.parse("app:tree"))
+    capture_as(store, folder, CommandStep.parse("app:tree"))
     newest, first = builds(store)
     assert happened(first) == {"app:configure": "ran"}
     assert happened(newest) == {"app:tree": "ran"}
@@ -215,5 +215,5 @@ def test_runs_in_no_labelled_build_take_no_place_of_builds(store: Store, folder:
     store.refs.update(tag)
     record_build(store, [Line(key, TaskHash(EMPTY_TREE), made.output, 1)], {}, {}, author(0))
     for number in range(3):
-        capture_as(store, folder, Step.parse(f"app:tree{number}"))
+        capture_as(store, folder, CommandStep.parse(f"app:tree{number}"))
     assert tag.name in kept(store, Rules(builds=1, workdirs=1, days=0))

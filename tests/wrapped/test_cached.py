@@ -13,7 +13,7 @@ from prov.errors import ProvError
 from prov.records.refs import TAGS
 from prov.store.repository import Store
 from prov.wrapped.cached import CachedRun, run_cached
-from prov.wrapped.run import Step
+from prov.wrapped.run import CommandStep
 from tests.wrapped.random_scripts import (
     PATH,
     Ended,
@@ -30,7 +30,7 @@ pytestmark = [
 ]
 
 ALL_EDITS = int(os.environ.get("EDITS", "0"))
-STEP = Step.parse("app:test")
+STEP = CommandStep.parse("app:test")
 
 
 @pytest.fixture
@@ -43,7 +43,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(
-    store: Store, folder: Path, text: str, *, step: Step = STEP, shares: bool = False, cc: str = ""
+    store: Store,
+    folder: Path,
+    text: str,
+    *,
+    step: CommandStep = STEP,
+    shares: bool = False,
+    cc: str = "",
 ) -> tuple[CachedRun, bytes]:
     """Run a script with the cache; return the run and what was printed."""
     printed: list[bytes] = []

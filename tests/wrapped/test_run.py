@@ -12,11 +12,11 @@ from prov.records.entries import LOG
 from prov.records.lookup import Records
 from prov.records.refs import TAGS
 from prov.store.repository import Store
-from prov.wrapped.run import Step, capture_as, run_as
+from prov.wrapped.run import CommandStep, capture_as, run_as
 
 pytestmark = pytest.mark.process
 
-SRC, TEST = Step.parse("app:src"), Step.parse("app:test")
+SRC, TEST = CommandStep.parse("app:src"), CommandStep.parse("app:test")
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "SECRET": "x", "CC": "gcc"}
 
 
@@ -37,7 +37,7 @@ def run(store: Store, folder: Path, script: str, *exclude: str) -> tuple[str, in
     """Run a script in a directory; return its tag and its exit status."""
     command = ["sh", "-c", script]
     recorded = run_as(
-        store, folder, Step.parse("app:test", exclude=exclude), command, ENVIRONMENT, quiet
+        store, folder, CommandStep.parse("app:test", exclude=exclude), command, ENVIRONMENT, quiet
     )
     return recorded.tag, recorded.code
 
@@ -70,7 +70,7 @@ def test_a_capture_is_tagged(store: Store, folder: Path) -> None:
 def test_a_directory_has_one_history(store: Store, folder: Path) -> None:
     first = capture_as(store, folder, SRC)
     (folder / "b").write_text("2\n")
-    second = capture_as(store, folder, Step.parse("other:name"))
+    second = capture_as(store, folder, CommandStep.parse("other:name"))
     assert store.objects.commit(second.commit).parents[0] == first.commit
     assert changed(store, second.tag) == {"b"}
 
@@ -79,7 +79,7 @@ def test_excluded_files_are_not_captured(store: Store, folder: Path) -> None:
     (folder / "a.o").write_text("x")
     (folder / ".git").mkdir()
     (folder / ".git/config").write_text("x")
-    captured = capture_as(store, folder, Step.parse("app:src", exclude=["*.o"]))
+    captured = capture_as(store, folder, CommandStep.parse("app:src", exclude=["*.o"]))
     assert changed(store, captured.tag) == {"a"}
 
 
@@ -92,7 +92,7 @@ def test_a_file_is_not_a_directory(store: Store, folder: Path) -> None:
 
 def test_a_name_is_a_task_key(store: Store, folder: Path) -> None:
     with pytest.raises(ProvError, match="invalid task name 'src'"):
-        capture_as(store, folder, Step.parse("src"))
+        capture_as(store, folder, CommandStep.parse("src"))
 
 
 def test_changes_by_a_command_are_recorded(store: Store, folder: Path) -> None:

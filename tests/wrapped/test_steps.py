@@ -14,7 +14,7 @@ from prov.records.keys import TaskKey
 from prov.records.lookup import Records
 from prov.records.refs import DIRECTORIES
 from prov.store.repository import Store
-from prov.wrapped.run import Step, capture_as, run_as
+from prov.wrapped.run import CommandStep, capture_as, run_as
 from prov.wrapped.steps import RecordedStep, Repeater, recorded_steps
 
 pytestmark = pytest.mark.process
@@ -34,11 +34,11 @@ def top(tmp_path: Path) -> Path:
 @pytest.fixture
 def build(store: Store, top: Path) -> BuildList:
     """A build of a capture and two steps, which run in different folders."""
-    capture_as(store, top, Step.parse("app:tree", build="one"))
+    capture_as(store, top, CommandStep.parse("app:tree", build="one"))
     steps = {"app:z": ("below", "cp source made"), "app:a": (".", "cat below/made >program")}
     commit = None
     for name, (folder, script) in steps.items():
-        step = Step.parse(name, build="one", exclude=["*.log"])
+        step = CommandStep.parse(name, build="one", exclude=["*.log"])
         ran = run_as(store, top / folder, step, ["sh", "-c", script], ENVIRONMENT, lambda _: None)
         commit = ran.build
     assert commit is not None
@@ -103,7 +103,7 @@ def test_runs_are_marked_as_trials(store: Store, build: BuildList, top: Path) ->
 
 
 def test_a_failed_step_ends_the_repetition_and_is_remembered(store: Store, top: Path) -> None:
-    step = Step.parse("app:check", build="two")
+    step = CommandStep.parse("app:check", build="two")
     command = ["sh", "-c", "grep -q 1 below/source"]
     ran = run_as(store, top, step, command, ENVIRONMENT, lambda _: None)
     steps = recorded_steps(BuildList(store, ran.build), top)
@@ -120,6 +120,6 @@ def test_a_folder_that_a_commit_lacks(store: Store, build: BuildList, top: Path)
 
 
 def test_a_build_of_captures_has_no_steps(store: Store, top: Path) -> None:
-    captured = capture_as(store, top, Step.parse("app:tree"))
+    captured = capture_as(store, top, CommandStep.parse("app:tree"))
     with pytest.raises(ProvError, match="has no step to repeat"):
         recorded_steps(BuildList(store, captured.build), top)

@@ -13,7 +13,7 @@ from prov.reads.strace import Strace
 from prov.records.entries import READS
 from prov.records.lookup import Records
 from prov.store.repository import Store
-from prov.wrapped.run import Step
+from prov.wrapped.run import CommandStep
 from prov.wrapped.traced import trace_as
 from tests.wrapped.random_scripts import PATH
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 def trace(store: Store, folder: Path, *command: str, search_path: str = PATH) -> Reads:
     """Run a command under strace; return what its record states that it read."""
-    step, environment = Step.parse("app:test"), {"PATH": search_path}
+    step, environment = CommandStep.parse("app:test"), {"PATH": search_path}
     strace = Strace.find(PATH)
     ran = trace_as(store, folder, step, command, environment, len, strace)
     return decode_reads(Records(store).text(ran.commit, READS))

@@ -10,7 +10,7 @@ import pytest
 from prov.errors import CaptureError
 from prov.records.lookup import Records
 from prov.store.repository import Store
-from prov.wrapped.run import RecordedRun, Step, capture_as, run_as
+from prov.wrapped.run import CommandRun, CommandStep, capture_as, run_as
 from prov.wrapped.version_control import ignored_paths, revision_facts
 from tests.wrapped.test_work_tree import git, top
 
@@ -18,7 +18,7 @@ __all__ = ["top"]  # a fixture
 pytestmark = pytest.mark.process
 
 
-def names(store: Store, run: RecordedRun) -> list[str]:
+def names(store: Store, run: CommandRun) -> list[str]:
     """Return the recorded paths of files."""
     tree = store.objects.commit(run.commit).tree
     return sorted(_below(store, tree, ""))
@@ -33,14 +33,14 @@ def _below(store: Store, tree: bytes, prefix: str) -> list[str]:
     return paths
 
 
-def run(store: Store, folder: Path, script: str, *outputs: str) -> RecordedRun:
-    step = Step.parse("app:compile", outputs=outputs, gitignore=True)
+def run(store: Store, folder: Path, script: str, *outputs: str) -> CommandRun:
+    step = CommandStep.parse("app:compile", outputs=outputs, gitignore=True)
     return run_as(store, folder, step, ["sh", "-c", script], {}, lambda _chunk: None)
 
 
 def test_a_record_names_the_commit_before_the_command(store: Store, top: Path) -> None:
     head = git(top, "rev-parse", "HEAD")
-    step = Step.parse("app:compile")
+    step = CommandStep.parse("app:compile")
     script = "echo 2 >src/a.c; git -c user.name=A -c user.email=a commit -qam second"
     first = run_as(store, top, step, ["sh", "-c", script], {}, lambda _chunk: None)
     facts = Records(store).facts(first.commit)
@@ -64,7 +64,7 @@ def test_a_full_disk_does_not_prevent_a_run(
     store: Store, top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
-    step = Step.parse("app:compile")
+    step = CommandStep.parse("app:compile")
     ran = run_as(store, top, step, ["true"], {"PATH": "/usr/bin:/bin"}, lambda _chunk: None)
     assert "/nonexistent" in Records(store).facts(ran.commit)["git-problem"]
 
