@@ -10,6 +10,7 @@ import typer
 
 from prov.store import joining, repository
 from prov.wrapped import run
+from prov.wrapped import step as steps
 
 from .context import StoreOption, create_store, exclude_here
 from .output import note, say
@@ -44,10 +45,10 @@ GitignoreOption = Annotated[
 
 def named_step(
     name: str, build: str, outputs: list[str] | None, *, gitignore: bool
-) -> run.CommandStep:
+) -> steps.CommandStep:
     """Return how to record a run: from options, the environment and prov.toml."""
     label = build or os.environ.get("PROV_BUILD", "")
-    return run.CommandStep.parse(
+    return steps.CommandStep.parse(
         name, build=label, outputs=outputs or (), exclude=exclude_here(), gitignore=gitignore
     )
 

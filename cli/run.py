@@ -10,6 +10,7 @@ import typer
 
 from prov.store import repository
 from prov.wrapped import run
+from prov.wrapped import step as steps
 
 from .capture import AsOption, GitignoreOption, LabelOption, OutputOption, join_packs, named_step
 from .context import StoreOption, create_store
@@ -86,10 +87,10 @@ def command(
 def _run_traced(
     store: repository.Store,
     directory: Path,
-    step: run.CommandStep,
+    step: steps.CommandStep,
     argv: list[str],
     environment: dict[str, str],
-) -> run.CommandRun:
+) -> steps.CommandRun:
     """Run a command under strace."""
     from prov.reads.strace import Strace  # most runs need neither
     from prov.wrapped.traced import trace_as
@@ -101,12 +102,12 @@ def _run_traced(
 def _run_cached(
     store: repository.Store,
     directory: Path,
-    step: run.CommandStep,
+    step: steps.CommandStep,
     argv: list[str],
     environment: dict[str, str],
     *,
     share: bool,
-) -> run.CommandRun:
+) -> steps.CommandRun:
     """Take the result of a command or run it, and print where the result is from."""
     from prov.wrapped.cached import run_cached  # most runs do not need it
 

@@ -32,7 +32,8 @@ from prov.store.repository import Store
 from prov.worktree.attributes import Pair
 from prov.wrapped.builds import add_to_build, check_build
 from prov.wrapped.directory import Directory, Omissions, recording
-from prov.wrapped.run import CommandRun, CommandStep, Ran, record_alone
+from prov.wrapped.record import record_alone
+from prov.wrapped.step import CommandRun, CommandStep, Ran
 
 STAMPS = (
     "downloaded",

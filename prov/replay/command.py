@@ -26,8 +26,9 @@ from prov.store.repository import Store
 from prov.worktree.checkout import checkout
 from prov.worktree.exclude import VERSION_CONTROL, Exclude
 from prov.worktree.snapshot import capture
+from prov.wrapped.record import output_of
 from prov.wrapped.recorded import recorded_command, recorded_step
-from prov.wrapped.run import output_of, run_command
+from prov.wrapped.run import run_command
 
 PASSED = ("TERM", "HOME", "USER", "PATH")
 """User variables passed to a command, unless the record has them."""

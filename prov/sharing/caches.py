@@ -336,13 +336,8 @@ def pull_named(caches: Caches, names: Sequence[str], *, workdirs: bool = False) 
     caches.refresh(whole=True)
     pulled = Pulled(notes=caches.notes)
     named = caches.named(names)
-    found = {name for key in named.values() for name in (key, key.recipe)}
-    unknown = [name for name in names if name not in found]
-    if unknown and not caches.incomplete:
-        raise NameUnknown(
-            f"no remote has a result of {few(unknown)}",
-            hint="run `prov push` on the machine that recorded it",
-        )
+    if not caches.incomplete:
+        _check_found(names, named.values())
     results = [result for task_hash in named if (result := caches.find(task_hash, ""))]
     missing = [
         Wanted(name, task, task.static_key)
@@ -356,6 +351,17 @@ def pull_named(caches: Caches, names: Sequence[str], *, workdirs: bool = False) 
             pulled.take(caches, remote.remote, wanted, workdirs=workdirs)
     pulled.failed = pulled.failed or caches.incomplete
     return pulled
+
+
+def _check_found(names: Sequence[str], keys: Iterable[TaskKey]) -> None:
+    """Raise NameUnknown if no remote lists a name."""
+    found = {name for key in keys for name in (key, key.recipe)}
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        raise NameUnknown(
+            f"no remote has a result of {few(unknown)}",
+            hint="run `prov push` on the machine that recorded it",
+        )
 
 
 def _is_here(store: Store, task: Published, *, workdirs: bool) -> bool:

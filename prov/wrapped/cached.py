@@ -33,6 +33,7 @@ from prov.wrapped.changes import (
     output_of_changes,
 )
 from prov.wrapped.directory import Directory, recording
+from prov.wrapped.record import record
 from prov.wrapped.results import (
     COMMAND_ID,
     EARLIER,
@@ -44,13 +45,7 @@ from prov.wrapped.results import (
     paths_of,
     place_id,
 )
-from prov.wrapped.run import (
-    CommandRun,
-    CommandStep,
-    Ran,
-    Reuse,
-    record,
-)
+from prov.wrapped.step import CommandRun, CommandStep, Ran, Reuse
 from prov.wrapped.traced import Traced, run_traced, states_of
 from prov.wrapped.version_control import revision_facts
 

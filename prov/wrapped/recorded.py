@@ -11,7 +11,7 @@ from prov.records.keys import TaskKey
 from prov.records.record import read_run_record
 from prov.store.objects import Oid
 from prov.store.repository import Store
-from prov.wrapped.run import CommandStep
+from prov.wrapped.step import CommandStep
 
 
 def is_command(store: Store, commit: Oid) -> bool:

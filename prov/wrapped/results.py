@@ -27,8 +27,9 @@ from prov.records.refs import RECORDS, DirectoryRef, OutputRef, RecordRef, RunRe
 from prov.store.repository import Store
 from prov.worktree.attributes import Pair
 from prov.wrapped.changes import Changes, decode_changes
+from prov.wrapped.record import write_inputs
 from prov.wrapped.recorded import recorded_step
-from prov.wrapped.run import KEPT_ENVIRONMENT, CommandStep, Ran, write_inputs
+from prov.wrapped.step import KEPT_ENVIRONMENT, CommandStep, Ran
 
 EARLIER = "earlier-reads"
 """Fact: runs of the same command that read other paths."""

@@ -24,15 +24,10 @@ from prov.worktree.attributes import Pair
 from prov.worktree.checkout import checkout
 from prov.wrapped.builds import PreviousStep
 from prov.wrapped.directory import Directory, recording
+from prov.wrapped.record import record_alone, write_inputs
 from prov.wrapped.recorded import recorded_command, recorded_step
-from prov.wrapped.run import (
-    KEPT_ENVIRONMENT,
-    CommandStep,
-    Ran,
-    record_alone,
-    run_command,
-    write_inputs,
-)
+from prov.wrapped.run import run_command
+from prov.wrapped.step import KEPT_ENVIRONMENT, CommandStep, Ran
 
 
 @dataclass(frozen=True, slots=True)

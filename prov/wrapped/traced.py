@@ -25,7 +25,9 @@ from prov.store.joining import consolidate
 from prov.store.repository import Store
 from prov.wrapped.builds import check_build
 from prov.wrapped.directory import Directory, recording
-from prov.wrapped.run import KEPT_ENVIRONMENT, CommandRun, CommandStep, Ran, record, run_command
+from prov.wrapped.record import record
+from prov.wrapped.run import run_command
+from prov.wrapped.step import KEPT_ENVIRONMENT, CommandRun, CommandStep, Ran
 from prov.wrapped.version_control import revision_facts
 
 

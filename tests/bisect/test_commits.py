@@ -20,7 +20,8 @@ from prov.records.refs import DIRECTORIES
 from prov.replay.scratch import scratch_folder
 from prov.store.repository import Store
 from prov.tasks.sandbox import bubblewrap
-from prov.wrapped.run import CommandStep, run_as
+from prov.wrapped.run import run_as
+from prov.wrapped.step import CommandStep
 from prov.wrapped.steps import recorded_steps
 
 pytestmark = pytest.mark.process

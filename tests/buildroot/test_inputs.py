@@ -11,7 +11,8 @@ from prov.records.ids import OutputId
 from prov.records.keys import TaskKey
 from prov.records.run import empty_start
 from prov.store.repository import Store
-from prov.wrapped.run import CommandRun, CommandStep, capture_as
+from prov.wrapped.run import capture_as
+from prov.wrapped.step import CommandRun, CommandStep
 
 CONFIG = """\
 #

@@ -17,7 +17,7 @@ from prov.records.build_list import BuildList, record_build, walk_builds
 from prov.records.lookup import Records
 from prov.records.run import author
 from prov.store.repository import Store
-from prov.wrapped.run import CommandRun
+from prov.wrapped.step import CommandRun
 
 
 def call(base: Path, moment: str, name: str, **variables: str) -> StepCall:

@@ -16,7 +16,8 @@ from prov.history.directories import find_directory
 from prov.progress import report, shown_by
 from prov.store.repository import Store
 from prov.worktree.checkout import checkout_new
-from prov.wrapped.run import CommandStep, capture_as
+from prov.wrapped.run import capture_as
+from prov.wrapped.step import CommandStep
 from tests.cli.story import Project
 from tests.cli.test_output import on_terminal, run_on_terminal
 

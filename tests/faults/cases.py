@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 from prov.store.repository import Store
-from prov.wrapped.run import CommandStep, capture_as
+from prov.wrapped.run import capture_as
+from prov.wrapped.step import CommandStep
 from tests.cli.story import Project
 from tests.faults.sweep import Case, files, git, refs
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prov.bitbake import shell
 from prov.transport import access
-from prov.wrapped import run as wrap
+from prov.wrapped import step as wrap
 
 from .shared import DOCS
 

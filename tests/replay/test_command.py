@@ -16,7 +16,8 @@ from prov.replay.reproduce import Rerun
 from prov.store.repository import Store
 from prov.tasks.sandbox import bubblewrap
 from prov.wrapped.recorded import is_command, recorded_command
-from prov.wrapped.run import CommandStep, capture_as, run_as
+from prov.wrapped.run import capture_as, run_as
+from prov.wrapped.step import CommandStep
 
 pytestmark = pytest.mark.process
 MOUNTER = bubblewrap("auto")

@@ -24,7 +24,8 @@ from prov.statements.record_reader import attested_run, public_address, read_evi
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, object_id
 from prov.tasks.definition import Definition
 from prov.worktree.attributes import walk
-from prov.wrapped.run import CommandStep, capture_as, run_as
+from prov.wrapped.run import capture_as, run_as
+from prov.wrapped.step import CommandStep
 from tests.history.tiny import Tiny
 
 CHECKSUM, COMMIT = "ab" * 32, "cd" * 20

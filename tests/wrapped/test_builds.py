@@ -22,7 +22,8 @@ from prov.store.repository import Store
 from prov.upkeep.collection import plan_gc, prune
 from prov.upkeep.rules import Rules
 from prov.worktree.attributes import EMPTY
-from prov.wrapped.run import CommandRun, CommandStep, capture_as, run_as
+from prov.wrapped.run import capture_as, run_as
+from prov.wrapped.step import CommandRun, CommandStep
 
 pytestmark = pytest.mark.process
 

@@ -13,7 +13,7 @@ from prov.errors import ProvError
 from prov.records.refs import TAGS
 from prov.store.repository import Store
 from prov.wrapped.cached import CachedRun, run_cached
-from prov.wrapped.run import CommandStep
+from prov.wrapped.step import CommandStep
 from tests.wrapped.random_scripts import (
     PATH,
     Ended,

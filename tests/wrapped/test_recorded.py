@@ -11,7 +11,8 @@ from prov.history.names import find_run
 from prov.records.keys import TaskKey
 from prov.store.repository import Store
 from prov.wrapped.recorded import is_command, recorded_command, recorded_step
-from prov.wrapped.run import CommandStep, capture_as, run_as
+from prov.wrapped.run import capture_as, run_as
+from prov.wrapped.step import CommandStep
 from tests.sharing.samples import record_run
 
 KEY = TaskKey("app:compile")

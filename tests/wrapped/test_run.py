@@ -12,7 +12,8 @@ from prov.records.entries import LOG
 from prov.records.lookup import Records
 from prov.records.refs import TAGS
 from prov.store.repository import Store
-from prov.wrapped.run import CommandStep, capture_as, run_as
+from prov.wrapped.run import capture_as, run_as
+from prov.wrapped.step import CommandStep
 
 pytestmark = pytest.mark.process
 

@@ -14,7 +14,8 @@ from prov.records.keys import TaskKey
 from prov.records.lookup import Records
 from prov.records.refs import DIRECTORIES
 from prov.store.repository import Store
-from prov.wrapped.run import CommandStep, capture_as, run_as
+from prov.wrapped.run import capture_as, run_as
+from prov.wrapped.step import CommandStep
 from prov.wrapped.steps import RecordedStep, Repeater, recorded_steps
 
 pytestmark = pytest.mark.process

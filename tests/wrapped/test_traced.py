@@ -13,7 +13,7 @@ from prov.reads.strace import Strace
 from prov.records.entries import READS
 from prov.records.lookup import Records
 from prov.store.repository import Store
-from prov.wrapped.run import CommandStep
+from prov.wrapped.step import CommandStep
 from prov.wrapped.traced import trace_as
 from tests.wrapped.random_scripts import PATH
 

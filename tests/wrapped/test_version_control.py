@@ -10,7 +10,8 @@ import pytest
 from prov.errors import CaptureError
 from prov.records.lookup import Records
 from prov.store.repository import Store
-from prov.wrapped.run import CommandRun, CommandStep, capture_as, run_as
+from prov.wrapped.run import capture_as, run_as
+from prov.wrapped.step import CommandRun, CommandStep
 from prov.wrapped.version_control import ignored_paths, revision_facts
 from tests.wrapped.test_work_tree import git, top
 
