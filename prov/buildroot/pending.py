@@ -74,7 +74,7 @@ def pending_steps(store: Store) -> Iterator[Pending]:
 
 
 def process_began(pid: int) -> int:
-    """Return when a process started, in clock ticks since boot; 0 if there is no such process.
+    """Return when a process started, in clock ticks since boot; 0 if the process has ended.
 
     The source is field 22 of /proc/PID/stat (proc(5)).
     """

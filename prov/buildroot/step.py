@@ -97,7 +97,7 @@ def start(store: Store, call: StepCall) -> list[ProvError]:
 def end(store: Store, call: StepCall) -> CommandRun:
     """Record a step that has succeeded. Raises CaptureError.
 
-    If there is no record of its start, it starts from the last recorded state of its directory.
+    If its start is not recorded, it starts from the last recorded state of its directory.
     """
     pending = saved_pending(store, call)
     if pending is None:

@@ -135,7 +135,7 @@ class FileCalls:
         return place
 
     def is_special(self, place: Resolved, call: Call) -> bool:
-        """Return whether a path is no file whose state can be compared."""
+        """Return whether the state of a path cannot be compared."""
         path = place.path
         if not path.startswith((b"/proc/", b"/dev/", b"/sys/")) or KERNEL_FILES.fullmatch(path):
             return False

@@ -2,7 +2,7 @@
 
 Each use belongs to an object as it was before the command (`prov.reads.namespace`), under the path
 without symbolic links; the links on the way are uses of their own. An object that the command
-created is no input, except that it was missing before.
+created is not an input, except that it was missing before.
 
 The kernel reads some files without a call: the interpreter of a script and the loader of a dynamic
 program. `prov.reads.programs` finds them in the executed files.
@@ -242,7 +242,7 @@ class _TraceReader:
             if self.view.head(path):
                 self.add_interpreters(path, path)
             elif path in self.files.self_opened or not self.loaders:
-                # a deleted program that is no script has one of the loaders
+                # a deleted program without a script's first line has one of the loaders
                 self.trace.hide(f"{shown(path)}, which was executed, does not exist any more")
 
     def move_folders(self, call: Call, process: _Process) -> None:

@@ -42,7 +42,7 @@ class Trace:
         self.doubt(why)
 
     def doubt(self, why: str) -> None:
-        """Note an influence on the command that is no use of a path; the first one stays."""
+        """Note an influence on the command other than a use of a path; the first one stays."""
         self.probes = self.probes or why
 
     def reads(self) -> Reads:

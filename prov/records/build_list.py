@@ -318,7 +318,7 @@ def record_build(
 
     Builds that end at the same time are appended one after the other. `more` maps folder -> file ->
     text, for data of particular builders. A `label` is set to the build. `continued` is an earlier
-    state of the build, which has the label; raises RefConflict if that is no longer so.
+    state of the build, which has the label; raises RefConflict if it has lost the label.
     """
     texts = {
         "build": [f"{name} {value}" for name, value in facts.items()],

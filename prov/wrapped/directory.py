@@ -100,7 +100,7 @@ class Directory:
 def recording(store: Store, path: Path, omissions: Omissions) -> Iterator[Directory]:
     """Yield a directory to record; no other process records it meanwhile.
 
-    Raises CaptureError if there is no such directory.
+    Raises CaptureError if the directory does not exist.
     """
     if not path.is_dir():
         raise CaptureError(f"{path} is not a directory")

@@ -101,7 +101,7 @@ class Ran:
     facts: Mapping[str, str] = field(default_factory=dict)
     """More facts for the record."""
     problem: str = ""
-    """Why it failed, if there is no exit status."""
+    """Why it failed, if it has no exit status."""
     inputs: Mapping[str, bytes | Mapping[str, bytes]] = field(default_factory=dict)
     """More inputs: texts, or folders of texts, by name."""
     needs: Mapping[TaskKey, OutputId] = field(default_factory=dict)
