@@ -29,12 +29,14 @@ settings.load_profile("prov")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip tests that take minutes unless they are requested by `make fuzz` or `make attacks`."""
+    """Leave out tests that take minutes unless `make fuzz` or `make attacks` requests them."""
     for marker in ("fuzz", "attacks"):
         if marker not in config.getoption("markexpr"):
             left_out = [item for item in items if item.get_closest_marker(marker)]
             config.hook.pytest_deselected(items=left_out)
             items[:] = [item for item in items if not item.get_closest_marker(marker)]
+    # the file that takes longest: if it came last, one worker would wait for it
+    items.sort(key=lambda item: item.path.name != "test_world.py")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -208,7 +208,8 @@ class Session:
         programs = Path(sys.executable).parent
         (clone / ".venv/bin").symlink_to(programs)
         (clone / ".venv/.installed").touch()
-        foreign = ("GIT_", "XDG_", "PROV_", "SSH_")
+        # with the variables of a make around the tests, make prints the folders it enters
+        foreign = ("GIT_", "XDG_", "PROV_", "SSH_", "MAKE", "MFLAGS")
         environment = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         environment |= {"HOME": str(home), "TMPDIR": str(self.root / "tmp")}
         environment |= {"PATH": f"{programs}:{os.environ['PATH']}", "GIT_CONFIG_NOSYSTEM": "1"}

@@ -73,6 +73,16 @@ prov/history
     dsse.load_signer                             ProvError
     file_versions.blame_lines                    -
 
+prov/reads, prov/dependencies
+    config.log                                   -
+    config.cache                                 -
+    CMakeCache.txt                               -
+    meson-log.txt                                -
+    depfile                                      -
+    ninja deps                                   -
+    ELF symbols                                  -
+    archive members                              -
+
 prov/bitbake, prov/sysroot, prov/files, prov/text
     signature.read_signature, write_inputs       BitBakeError
     signature.key_of                             BitBakeError

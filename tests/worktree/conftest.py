@@ -81,13 +81,17 @@ def pipes() -> set[str]:
     return {target for target in found if target.startswith("pipe:")}
 
 
+def children() -> list[str]:
+    """Return the ids of the children of this process, such as the one that forks commands."""
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
 @pytest.fixture
 def nothing_is_left() -> Iterator[None]:
     """Assert that a test leaves no child process and no pipe to one."""
-    before = pipes()
+    before = children(), pipes()
     yield
-    assert Path(f"/proc/self/task/{os.getpid()}/children").read_text().split() == []
-    assert pipes() == before
+    assert (children(), pipes()) == before
 
 
 SETTLED = 3 * TICK_NS / 1e9

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,7 @@ def test_a_changed_input_runs_the_command(
 ) -> None:
     (folder / ".git").mkdir()
     (folder / ".git/HEAD").write_text("1\n")
+    time.sleep(0.05)  # a file written just before the command could be written during it
     states = States(folder, tmp_path)
     before = states.save()
     first, _ = run(store, folder, text)
