@@ -77,19 +77,19 @@ def command(
             hint="remove --prove, or build the BitBake recipe without the dependency",
         )
     with shown_progress():
-        advices = [source.advice(name) for name in recipes or source.names]
+        rows = [source.advice(name) for name in recipes or source.names]
         if prove and source.advisor is not None:
-            advices = [_proved(source.advisor, advice, sandbox) for advice in advices]
+            rows = [_proved(source.advisor, advice, sandbox) for advice in rows]
     if json:
-        say_json("advice", recipes=[_table(source, advice) for advice in advices])
+        say_json("advice", recipes=[_table(source, advice) for advice in rows])
     elif patch:
-        for advice in advices:
+        for advice in rows:
             _print_patch(source.patch(advice))
     else:
-        for advice in advices:
+        for advice in rows:
             _print(advice)
         if source.advisor is not None:
-            _note_open_questions(advices)
+            _note_open_questions(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +147,11 @@ def _print(advice: advising.Advice) -> None:
         say(f"  {label:10}  {subject}: {text}")
 
 
-def _note_open_questions(advices: Iterable[advising.Advice]) -> None:
+def _note_open_questions(rows: Iterable[advising.Advice]) -> None:
     """Print how to complete the lists of reads, and how to decide about candidates."""
-    advices = list(advices)
-    candidates = [own for advice in advices for own in advice.unused]
-    if any(advice.unknown for advice in advices):
+    rows = list(rows)
+    candidates = [own for advice in rows for own in advice.unused]
+    if any(advice.unknown for advice in rows):
         remark("to record what tasks read, run `prov build --trace TASK`")
     if any(own.certainty == findings.Certainty.CANDIDATE for own in candidates):
         remark("to decide about candidates, trace their tasks or run `prov advise --prove`")

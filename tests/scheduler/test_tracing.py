@@ -65,8 +65,8 @@ def test_names_of_tasks_to_trace(name: str, keys: set[str]) -> None:
 
 
 def test_an_unknown_task_is_not_traced() -> None:
-    with pytest.raises(NameUnknown, match="the targets do not need b:instal"):
-        named_tasks(graph_with("b:install"), ["b:instal"])
+    with pytest.raises(NameUnknown, match="the targets do not need b:installed"):
+        named_tasks(graph_with("b:install"), ["b:installed"])
 
 
 def test_tracing_needs_a_sandbox_and_strace(tmp_path: Path) -> None:
