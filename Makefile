@@ -27,7 +27,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	tests/install-tools
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
 QUICK := -m pytest -n 2 --dist loadfile -p tests.quick -m "not slow" -q -r fE tests
 quick: $(VENV)/.installed

@@ -27,6 +27,7 @@ from prov.worktree.attributes import FileNode, Pair
 from prov.worktree.pool import GUARDED, Pool
 from tests.fsck.damage import contents, flip, git_says, whole_refs
 from tests.fsck.generated_store import make_store
+from tests.locks import expire_locks
 
 pytestmark = pytest.mark.process
 
@@ -207,13 +208,6 @@ def _dies_at(number: int, path: Path) -> bool:
     child = start_child(run)
     os.close(child.answer)
     return os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1]) == 9
-
-
-def expire_locks(path: Path) -> None:
-    """Make the locks of a killed process as old as those of one killed a minute ago."""
-    past = time.time() - 60
-    for lock in path.rglob("*.lock"):
-        os.utime(lock, (past, past))
 
 
 @pytest.mark.parametrize("kind", ["pack", "idx", "refs"])
