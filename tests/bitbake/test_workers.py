@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -45,6 +46,13 @@ class Pool(NamedTuple):
         self.start(job)
         (result,) = self.results()
         return result()
+
+
+@pytest.fixture(autouse=True)
+def memory_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Allow workers the memory of this process, which other tests have used before the fork."""
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    monkeypatch.setattr(module, "LARGEST", used + module.LARGEST)
 
 
 state = "inherited"
