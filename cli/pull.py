@@ -10,7 +10,7 @@ from prov.scheduler import session as sessions
 from prov.sharing import caches
 from prov.text import count_text, size_text
 
-from .context import SetOption, StoreOption, has_project, open_session, open_store
+from .context import SetOption, StoreOption, open_session, open_store, project_here
 from .output import note_all, say
 from .progress import shown_progress
 from .sharing import Remotes, selected_remotes, user_access
@@ -33,8 +33,8 @@ def command(
     """Fetch the current recipes' results from remotes.
 
     prov fetches the outputs of all tasks, so that you can build without a network. `prov build`
-    itself needs no pull: it fetches what it uses. Without recipes, name runs of `prov run` to fetch
-    all their published results. The exit status is 1 if a transfer failed or prov rejected fetched
+    itself needs no pull: it fetches what it uses. To fetch all published results of runs of
+    `prov run`, name them. The exit status is 1 if a transfer failed or prov rejected fetched
     data.
 
     Examples:
@@ -42,7 +42,7 @@ def command(
         prov pull image
         prov pull --with-workdirs app:install
     """
-    if has_project() or not targets:
+    if not targets or _names_a_recipe(targets):
         session = open_session(store, settings, create=True)
         session.caches.remotes = selected_remotes(session.store, remotes)
         session.caches.access = user_access()
@@ -59,3 +59,12 @@ def command(
     say(f"{fetched} fetched, {size_text(pulled.size)}; {pulled.here} already here")
     if pulled.failed:
         raise typer.Exit(1)
+
+
+def _names_a_recipe(targets: list[str]) -> bool:
+    """Return whether one of the targets is a recipe of the project, or a task of one."""
+    project = project_here()
+    if project is None:
+        return False
+    names = {name.partition(":")[0] for name in targets} - {"world"}
+    return len(names) == 0 or any(project.resolve(name) for name in names)

@@ -96,14 +96,18 @@ def test_the_change_that_broke_it_is_found(project: Project) -> None:
     assert "starting directory in app:compile broke it" in answer
 
 
-def test_results_are_shared_by_a_bare_repository(project: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_project", [True, False])
+def test_results_are_shared_by_a_bare_repository(
+    project: Project, tmp_path: Path, has_project: bool
+) -> None:
     bare, other = tmp_path / "bare", Project(tmp_path / "other")
     subprocess.run(["git", "init", "-q", "--bare", bare], check=True)
     project.prov("remote", "add", "team", f"file://{bare}", "--push", "--trust", "none")
     assert "2 results published" in project.ask("push", "--build", "one")
     other.root.mkdir()
     other.prov("init")
-    os.unlink(other.root / "prov.toml")
+    if not has_project:
+        os.unlink(other.root / "prov.toml")
     other.prov("remote", "add", "team", f"file://{bare}", "--trust", "none")
     assert "2 results fetched" in other.ask("pull", "app")
     output = other.root / "out"
