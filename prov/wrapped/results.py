@@ -1,7 +1,7 @@
 """Find the recorded result of a command that is valid now.
 
-Everything that decided a result is its run's inputs, so the task hash names it: prov compares no
-other runs. But only earlier runs tell which paths decide. A ref by command and environment names
+The inputs of such a run are everything that decided its result, so prov finds the result by the
+task hash. The paths that decide are known from earlier runs. A ref by command and environment names
 the last run. The fact `earlier-reads` in its record names earlier runs that read other paths.
 """
 
