@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from prov.records.keys import TaskKey
 from prov.scheduler import session as sessions
 from prov.sharing import caches
 from prov.text import count_text, size_text
@@ -66,5 +67,5 @@ def _names_a_recipe(targets: list[str]) -> bool:
     project = project_here()
     if project is None:
         return False
-    names = {name.partition(":")[0] for name in targets} - {"world"}
+    names = {TaskKey(name).recipe for name in targets} - {"world"}
     return len(names) == 0 or any(project.resolve(name) for name in names)
