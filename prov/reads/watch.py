@@ -11,34 +11,33 @@ are not its input, and are not listed.
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
 import select
-import struct
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
 
+from prov.reads.inotify import (
+    EVENT,
+    IN_CREATE,
+    IN_DONT_FOLLOW,
+    IN_IGNORED,
+    IN_ISDIR,
+    IN_MOVED_TO,
+    IN_ONLYDIR,
+    IN_OPEN,
+    IN_Q_OVERFLOW,
+    add_watch,
+    open_instance,
+    queued,
+    remove_watch,
+    split_events,
+    watch_problem,
+)
 from prov.reads.reads import COMPLETE, NOT_RECORDED, Read, Reads, incomplete
 
-# of linux/inotify.h
-_IN_OPEN = 0x20
-_IN_MOVED_TO = 0x80
-_IN_CREATE = 0x100
-_IN_Q_OVERFLOW = 0x4000
-_IN_IGNORED = 0x8000
-_IN_ONLYDIR = 0x01000000
-_IN_DONT_FOLLOW = 0x02000000
-_IN_ISDIR = 0x40000000
-
-_EVENT = struct.Struct("iIII")
-"""The watch, the kinds of event, cookie, and the number of bytes of the name that follows."""
-_LARGEST_EVENT = _EVENT.size + 256
-_BUFFER = 1 << 16
 _BATCH_MILLISECONDS = 20
 """How long events may wait in the kernel's queue.
 
@@ -46,12 +45,6 @@ The queue holds `fs.inotify.max_queued_events`, by default 16,384 events.
 """
 _MOST_REMOVED = 4096
 """The number of watches from which closing the instance is faster than removing them."""
-_LIMITS: Final = {
-    errno.ENOSPC: "more folders than fs.inotify.max_user_watches allows",
-    errno.EMFILE: "more inotify instances than fs.inotify.max_user_instances allows",
-}
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +113,8 @@ class DirectoryWatch:
 
     def _drain(self) -> None:
         """Move all events from the kernel's queue to `_events`."""
-        events, size_without_name = self._events, _EVENT.size
-        for data in _queued(self._instance):
-            at = 0
-            while at < len(data):
-                end = at + size_without_name + _EVENT.unpack_from(data, at)[3]
-                events[data[at:end]] = None
-                at = end
+        for data in queued(self._instance):
+            self._events.update(dict.fromkeys(split_events(data)))
 
     def reads(self) -> Reads:
         """Return the opened files and listed folders, by their paths as the command saw them."""
@@ -134,15 +122,15 @@ class DirectoryWatch:
         kinds: dict[bytes, str] = {}
         created: set[bytes] = set()
         for event in self._events:
-            number, mask, _, _ = _EVENT.unpack_from(event)
-            if mask & _IN_Q_OVERFLOW:
+            number, mask, _, _ = EVENT.unpack_from(event)
+            if mask & IN_Q_OVERFLOW:
                 opens = incomplete("overflow")
             folder = self._folders.get(number)
-            if folder is None or mask & _IN_IGNORED:
+            if folder is None or mask & IN_IGNORED:
                 continue
-            name = event[_EVENT.size :].rstrip(b"\0")
+            name = event[EVENT.size :].rstrip(b"\0")
             path = folder.seen + b"/" + name if name else folder.seen
-            if not mask & _IN_OPEN:
+            if not mask & IN_OPEN:
                 # a file opened before was there; otherwise, the command has made it
                 if path not in kinds:
                     created.add(path)
@@ -157,21 +145,19 @@ class DirectoryWatch:
                 self._instance = _instance(os.getpid())
                 self._add_tree(tree)
         except OSError as error:
-            number = error.errno or 0
-            reason = f"cannot watch a folder: {error.strerror}"
-            self._problem = _LIMITS.get(number, reason)
+            self._problem = watch_problem(error)
 
     def _add_tree(self, tree: WatchedTree) -> None:
         top, seen = os.fsencode(tree.path), os.fsencode(tree.seen)
-        mask = _IN_OPEN | _IN_ONLYDIR | _IN_DONT_FOLLOW
+        mask = IN_OPEN | IN_ONLYDIR | IN_DONT_FOLLOW
         if tree.writable:
-            mask |= _IN_CREATE | _IN_MOVED_TO
+            mask |= IN_CREATE | IN_MOVED_TO
         folders = tree.folders
         if folders is None:
-            folders = _folders_of(top, tree.skipped)
-        self._folders[_add_watch(self._instance, top, mask)] = _WatchedFolder(seen, tree)
+            folders = folders_of(top, tree.skipped)
+        self._folders[add_watch(self._instance, top, mask)] = _WatchedFolder(seen, tree)
         for path in folders:
-            number = _add_watch(self._instance, top + b"/" + path, mask)
+            number = add_watch(self._instance, top + b"/" + path, mask)
             self._folders[number] = _WatchedFolder(seen + b"/" + path, tree)
 
     def _remove(self) -> None:
@@ -180,15 +166,15 @@ class DirectoryWatch:
             os.close(self._instance)
             return
         for number in self._folders:
-            _libc.inotify_rm_watch(self._instance, number)
+            remove_watch(self._instance, number)
         if self._folders:
             # each removal queues an event
-            for _ in _queued(self._instance):
+            for _ in queued(self._instance):
                 pass
 
 
 def _kinds(mask: int, tree: WatchedTree) -> str:
-    letter = "d" if mask & _IN_ISDIR else "o"
+    letter = "d" if mask & IN_ISDIR else "o"
     return f"*{letter}" if tree.shared else letter
 
 
@@ -212,38 +198,10 @@ def _instance(_process: int) -> int:
 
     The kernel takes up to 20 ms to close an instance, so one serves all tasks of a worker.
     """
-    number = int(_libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
-    if number < 0:
-        raise _last_error()
-    return number
+    return open_instance()
 
 
-def _queued(instance: int) -> Iterator[bytes]:
-    """Yield the events in the kernel's queue, several at a time, and remove them from it."""
-    size = _BUFFER
-    # a read returns less than it could only if no event is left
-    while size > _BUFFER - _LARGEST_EVENT:
-        try:
-            data = os.read(instance, _BUFFER)
-        except BlockingIOError:
-            return
-        yield data
-        size = len(data)
-
-
-def _add_watch(instance: int, path: bytes, mask: int) -> int:
-    number = int(_libc.inotify_add_watch(instance, path, mask))
-    if number < 0:
-        raise _last_error()
-    return number
-
-
-def _last_error() -> OSError:
-    number = ctypes.get_errno()
-    return OSError(number, os.strerror(number))
-
-
-def _folders_of(top: bytes, skipped: Collection[bytes]) -> list[bytes]:
+def folders_of(top: bytes, skipped: Collection[bytes]) -> list[bytes]:
     """Return the paths of all folders below a directory. Raises OSError."""
     with os.scandir(top) as entries:
         folders = [
