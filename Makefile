@@ -90,6 +90,10 @@ EDITS ?= 1000
 edits: $(VENV)/.installed
 	EDITS=$(EDITS) $(BIN)/python -m pytest -m edits -s tests/scheduler
 
+CACHED_EDITS ?= 10000
+cached: $(VENV)/.installed
+	EDITS=$(CACHED_EDITS) $(BIN)/python -m pytest -m cached -s tests/wrapped
+
 FUZZ_SECONDS ?= 1800
 fuzz: $(VENV)/.installed
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -m fuzz -s tests/fuzz tests/remote
@@ -106,4 +110,4 @@ bench: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) build dist fixtures/demo/build fixtures/demo/.prov
 
-.PHONY: all demo test quick floors coverage lint man schema typers site wheel check faults edits fuzz attacks bitbake bench clean
+.PHONY: all demo test quick floors coverage lint man schema typers site wheel check faults edits cached fuzz attacks bitbake bench clean
