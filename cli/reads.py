@@ -42,9 +42,11 @@ def command(
 
     The first lines state whether the list is complete. `opens` are opened, executed and listed
     files. `probes` are failed lookups, uses of stat and symbolic links: only a trace (`prov build
-    --trace`, `prov run --trace`) contains them. `toolchain` are both kinds of use outside the
-    WORKDIR, the sysroots and the direct packages. The task may have read files that an incomplete
-    list does not contain.
+    --trace`, `prov run --trace`) contains them. `toolchain` states whether the list also covers the
+    host tools. The task may have read files that an incomplete list does not contain.
+
+    All tasks use the same host tools. Without a trace, `shared` marks a use by this task, or by one
+    that ran at the same time.
 
     Examples:
 

@@ -2,7 +2,7 @@
 
     opens complete
     probes not recorded
-    toolchain not recorded
+    toolchain complete
                                             an empty line ends the facts
     KINDS<TAB>PATH<TAB>STATE<TAB>PROGRAM…
 
@@ -13,9 +13,10 @@ used the path, if it was recorded. Backslashes and characters that are not print
 escaped as in Python's string literals.
 
 `opens` covers opened, executed and listed files, `probes` all other lookups: failed ones, uses of
-`stat`, and symbolic links on the way. `toolchain` covers both outside the WORKDIR, the sysroots and
-the direct packages of a recipe's task. Each is `complete`, `not recorded`, or `incomplete: ` and
-the reason. Nothing follows from the absence of a path in an incomplete list.
+`stat`, and symbolic links on the way. For a recipe's task, both are about its WORKDIR, its sysroots
+and its direct packages; `toolchain` states whether the kinds of use that they cover are also
+complete for the host tools. Each is `complete`, `not recorded`, or `incomplete: ` and the reason.
+Nothing follows from the absence of a path in an incomplete list.
 """
 
 from __future__ import annotations

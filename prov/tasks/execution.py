@@ -32,7 +32,7 @@ from prov.store.refs import RefUpdate
 from prov.tasks.advice import advice
 from prov.tasks.definition import define
 from prov.tasks.job import ComposedSysroot, Job, Result, Taken, Workspace
-from prov.tasks.reading import Reading, Tracing, Unread, Watching, watched_trees
+from prov.tasks.reading import Reading, Tracing, Unread, watch_of
 from prov.tasks.relocate import Tokeniser, held_blobs
 from prov.tasks.script import (
     ScriptResult,
@@ -122,7 +122,7 @@ class _Execution:
         if self.workspace.sandbox is None:
             return Unread()
         if job.strace is None or not traced:
-            return Watching([*watched_trees(job.task_paths, sysroots)])
+            return watch_of(self.workspace.store.objects, job.task_paths, sysroots)
         return Tracing(
             strace=job.strace,
             output=workdir.trace,

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from prov.processes import exit_status
 from prov.reads.mounts import Mounts
 from prov.reads.namespace import Namespace
-from prov.reads.reads import NOT_RECORDED, Reads, incomplete
+from prov.reads.reads import COMPLETE, NOT_RECORDED, Reads, incomplete
 from prov.reads.recorded import Omitted, Recorded
 from prov.reads.strace import Strace, wait_for_end
 from prov.reads.trace import Started, read_trace
 from prov.reads.watch import WatchedTree, watching
 from prov.recipes.recipe import NEVER_RECORDED
+from prov.store.objects import Oid
 from prov.tasks.job import ComposedSysroot
 from prov.tasks.sandbox import TaskPaths
-from prov.worktree.attributes import Pair, TreeReader
+from prov.worktree.attributes import Pair, TreeReader, walk
 from prov.worktree.exclude import Exclude
 
 UNRECORDED = Reads((), incomplete("no sandbox"), NOT_RECORDED, NOT_RECORDED)
 """The list of a task without a sandbox."""
 _SKIPPED = frozenset(map(os.fsencode, NEVER_RECORDED))
+_KERNEL = (b"/dev", b"/proc")
+"""Mounts of the kernel, whose files are not part of the toolchain."""
 StartCommand = Callable[[Sequence[str]], subprocess.Popen[bytes]]
 """Starts a command line."""
 
@@ -56,13 +59,35 @@ class Watching:
     """Lists the files that a command opens in some directories."""
 
     trees: Sequence[WatchedTree]
+    """The task's own directories."""
+    toolchain: Sequence[WatchedTree]
+    """The directories of host tools."""
 
     def run(self, start: StartCommand, command: Sequence[str], directory: str) -> tuple[int, Reads]:
         """Run a command line, as `Reading.run` does."""
-        with watching(self.trees) as watch, start(command) as process:
+        with watching(self.trees, self.toolchain) as watch, start(command) as process:
             watch.follow(process.pid)
             code = exit_status(process)
-        return code, watch.reads()
+        reads = watch.reads()
+        others = _unwatched(command, [*self.trees, *self.toolchain])
+        if others and reads.toolchain == COMPLETE:
+            reason = f"{os.fsdecode(others[0])} is not watched"
+            reads = replace(reads, toolchain=incomplete(reason))
+        return code, reads
+
+
+def _unwatched(command: Sequence[str], trees: Iterable[WatchedTree]) -> list[bytes]:
+    """Return the paths in a sandbox at which unwatched files of the host are mounted."""
+    tops = {os.fsencode(tree.path) for tree in trees}
+    return [
+        path
+        for path, source in Mounts.of(command).sources.items()
+        if source and path not in _KERNEL and not _is_in(source, tops)
+    ]
+
+
+def _is_in(path: bytes, folders: Container[bytes]) -> bool:
+    return path in folders or (path != b"/" and _is_in(os.path.dirname(path), folders))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +135,23 @@ def _reads(output: Path, files: Recorded, started: Started) -> Reads:
         return Reads((), reason, reason)
 
 
+def watch_of(
+    objects: TreeReader, task_paths: TaskPaths, sysroots: Mapping[str, ComposedSysroot]
+) -> Watching:
+    """Return a watch on all directories that a task in a sandbox can use.
+
+    `sysroots` are by their folders in the WORKDIR.
+    """
+    own = watched_trees(task_paths, sysroots)
+    return Watching([*own], [*toolchain_trees(objects, task_paths)])
+
+
 def watched_trees(
     task_paths: TaskPaths, sysroots: Mapping[str, ComposedSysroot]
 ) -> Iterator[WatchedTree]:
     """Yield the WORKDIR, the sysroots and the direct packages of a task in a sandbox.
 
-    `sysroots` are by their folders in the WORKDIR. The toolchain is not among the directories: all
-    tasks use it at the same time, and it has thousands of folders.
+    `sysroots` are by their folders in the WORKDIR.
     """
     workdir = task_paths.workdir
     yield WatchedTree(workdir, task_paths.seen_workdir, skipped=_SKIPPED, writable=True)
@@ -127,3 +162,22 @@ def watched_trees(
     direct = task_paths.seen_direct()
     for recipe, path in task_paths.direct:
         yield WatchedTree(path, direct[recipe], shared=True)
+
+
+def toolchain_trees(objects: TreeReader, task_paths: TaskPaths) -> Iterator[WatchedTree]:
+    """Yield the host tools of a task in a sandbox, and the links to them."""
+    root = task_paths.root
+    assert root is not None
+    folders = _toolchain_folders(objects, bytes.fromhex(root.name))
+    yield WatchedTree(root, "", folders, shared=True)
+    yield WatchedTree(task_paths.links, task_paths.seen_links, (), shared=True)
+
+
+def _toolchain_folders(objects: TreeReader, tree: Oid) -> Iterator[bytes]:
+    """Yield the paths of the folders in a toolchain.
+
+    They are read from its tree, because listing them on disk would be a use by all running tasks.
+    """
+    for path, node in walk(objects, Pair(tree, None)):
+        if node.is_directory:
+            yield path

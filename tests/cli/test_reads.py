@@ -33,14 +33,17 @@ def test_opened_files_are_listed_by_package(built: Project) -> None:
         text,
         "opens      complete",
         "probes     not recorded",
-        "toolchain  not recorded",
+        "toolchain  complete",
         "a:stage",
         "opened  /build/sysroot/usr/include/a.h",
+        "toolchain and rest of the machine",
+        "shared, opened  /usr/bin/cat",
     )
     assert "b:stage" not in text
-    [group] = built.json("reads", "app:link")["groups"]
+    group, tools = built.json("reads", "app:link")["groups"]
     assert (group["owner"], group["package"]) == ("package", "a:stage")
     assert [row["uses"] for row in group["paths"]] == [["opened"]]
+    assert {"path": "/usr/bin/cat", "uses": ["shared", "opened"], "programs": []} in tools["paths"]
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")

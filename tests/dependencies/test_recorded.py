@@ -8,6 +8,7 @@ import pytest
 
 from prov.dependencies.recorded import ReadsReader, read_places
 from prov.dependencies.usage import Item
+from prov.reads.reads import Read
 from prov.records.keys import TaskKey
 from tests.dependencies.story import add_reads, library, program, tiny, traced
 
@@ -43,11 +44,13 @@ def test_runs_are_read_with_their_packages(tmp_path: Path) -> None:
     reader = ReadsReader(project.store)
     [watched] = [run.reads for run in reader.runs(key)]
     assert watched is not None
-    assert watched.rows == reads.rows
+    sysroot = [row for row in watched.rows if row.path.startswith("/build/sysroot/")]
+    assert sysroot == [*reads.rows]
+    assert Read("/usr/bin/date", "*o") in watched.rows
     add_reads(project.store, key, reads)
     [run] = reader.runs(key)
     assert run.reads == reads
-    assert list(run.tools) == ["date"]
+    assert run.tools.keys() == {"date"}
     [package] = run.packages
     assert package.key == "a:stage"
     assert package.places[0] == "/build/sysroot"

@@ -42,8 +42,10 @@ def follow(watch: DirectoryWatch, command: Sequence[str | Path]) -> None:
     assert process.returncode == 0
 
 
-def reads_of(command: Sequence[str | Path], *trees: WatchedTree) -> Reads:
-    with watching(trees) as watch:
+def reads_of(
+    command: Sequence[str | Path], *trees: WatchedTree, toolchain: Sequence[WatchedTree] = ()
+) -> Reads:
+    with watching(trees, toolchain) as watch:
         follow(watch, command)
     return watch.reads()
 
@@ -202,28 +204,126 @@ def test_an_overflow_of_the_kernel_s_queue_makes_a_list_incomplete(tree: Path) -
     assert reads_of(["true"], WatchedTree(tree, SEEN)).opens == COMPLETE
 
 
+@pytest.fixture
+def tools(tmp_path: Path) -> WatchedTree:
+    """A directory that stays watched, with two files in two folders."""
+    for name in ("one", "two"):
+        (tmp_path / "tools" / name).mkdir(parents=True)
+        (tmp_path / "tools" / name / "tool").write_text("")
+    return WatchedTree(tmp_path / "tools", "", [b"one", b"two"], shared=True)
+
+
+def test_a_toolchain_is_watched_for_all_commands(tree: Path, tools: WatchedTree) -> None:
+    one, two = tools.path / "one/tool", tools.path / "two/tool"
+    own = WatchedTree(tree, SEEN)
+    first = reads_of(["cat", one, tree / "include/a.h"], own, toolchain=[tools])
+    assert uses(first) == {"/one/tool": "*o", "include/a.h": "o"}
+    assert (first.opens, first.toolchain) == (COMPLETE, COMPLETE)
+    one.read_text()  # between the commands
+    assert uses(reads_of(["cat", two], own, toolchain=[tools])) == {"/two/tool": "*o"}
+    assert uses(reads_of(["cat", one], own)) == {}
+
+
+def test_the_folders_of_a_toolchain_are_read_once(tools: WatchedTree) -> None:
+    for folders in (iter([b"one"]), iter([b"two"])):
+        one = WatchedTree(tools.path, "", folders, shared=True)
+        reads = reads_of(["cat", tools.path / "one/tool"], toolchain=[one])
+        assert uses(reads) == {"/one/tool": "*o"}
+
+
+def test_a_toolchain_that_is_placed_again_is_watched_again(tools: WatchedTree) -> None:
+    reads_of(["true"], toolchain=[tools])
+    tools.path.rename(tools.path.with_name("old"))
+    shutil.copytree(tools.path.with_name("old"), tools.path)
+    reads = reads_of(["cat", tools.path / "one/tool"], toolchain=[tools])
+    assert uses(reads) == {"/one/tool": "*o"}
+
+
+def test_a_process_with_many_own_watches_keeps_watching_its_toolchain(
+    tree: Path, tools: WatchedTree
+) -> None:
+    for number in range(_MOST_REMOVED + 1):
+        (tree / f"folder{number}").mkdir()
+    for _ in range(2):
+        reads = reads_of(
+            ["cat", tools.path / "one/tool"], WatchedTree(tree, SEEN), toolchain=[tools]
+        )
+        assert uses(reads) == {"/one/tool": "*o"}
+        assert (reads.opens, reads.toolchain) == (COMPLETE, COMPLETE)
+
+
+def test_an_overflow_matters_only_during_a_command(tools: WatchedTree) -> None:
+    def overflow() -> None:
+        limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+        for _ in range(limit // 2 + 1):
+            for name in ("one", "two"):
+                os.close(os.open(tools.path / name / "tool", os.O_RDONLY))
+
+    reads_of(["true"], toolchain=[tools])
+    overflow()
+    with watching([], [tools]) as watch:
+        follow(watch, ["true"])
+        assert watch.reads() == Reads((), toolchain=COMPLETE)
+        overflow()
+        follow(watch, ["true"])
+    reads = watch.reads()
+    assert reads.opens == reads.toolchain == incomplete("overflow")
+
+
 WATCH = """
 import subprocess, sys
 from pathlib import Path
 from prov.reads.watch import WatchedTree, watching
-with watching([WatchedTree(Path(sys.argv[1]), "/seen")]) as watch:
-    with subprocess.Popen(["true"]) as process:
-        watch.follow(process.pid)
-print(watch.reads().opens)
+
+def watch(own, toolchain):
+    trees = [WatchedTree(Path(sys.argv[1]), "/seen", own)]
+    tools = [WatchedTree(Path(sys.argv[2]), "", toolchain, shared=True)]
+    with watching(trees, tools) as watch:
+        with subprocess.Popen(["cat", sys.argv[1] + "/include/a.h"]) as process:
+            watch.follow(process.pid)
+    reads = watch.reads()
+    print(len(reads.rows), reads.opens, reads.toolchain, sep=", ")
+
+few, many = [b"include"], [b"include", b"include/deep", b"include/deep/er"]
+for own, toolchain in zip(*eval(sys.argv[3])):
+    watch(own, toolchain)
 """
 
 
-@NEEDS_UNSHARE
-@pytest.mark.parametrize("limit", ["watches", "instances"])
-def test_a_limit_of_the_kernel_makes_a_list_incomplete(tree: Path, limit: str) -> None:
-    """A user namespace has limits of its own, which cannot exceed the host's."""
-    number = {"watches": 2, "instances": 0}[limit]
-    script = f'echo {number} > /proc/sys/user/max_inotify_{limit} && exec "$@"'
+def with_limit(kind: str, number: int, commands: str, tree: Path, tools: WatchedTree) -> list[str]:
+    """Return the lists of commands in a process with a limit of the kernel, each as a line.
+
+    A user namespace has limits of its own, which cannot exceed the host's.
+    """
+    script = f'echo {number} > /proc/sys/user/max_inotify_{kind} && exec "$@"'
     wrapper = ["unshare", "-Ur", "sh", "-c", script, "sh"]
-    command = [*wrapper, sys.executable, "-c", WATCH, str(tree)]
+    command = [*wrapper, sys.executable, "-c", WATCH, str(tree), str(tools.path), commands]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("incomplete: more ")
-    assert f"fs.inotify.max_user_{limit}" in done.stdout
+    return [line for line in done.stdout.splitlines() if "," in line]
+
+
+@NEEDS_UNSHARE
+def test_a_missing_instance_makes_a_list_incomplete(tree: Path, tools: WatchedTree) -> None:
+    reason = incomplete("more inotify instances than fs.inotify.max_user_instances allows")
+    lines = with_limit("instances", 0, "([few], [[]])", tree, tools)
+    assert lines == [f"0, {reason}, {reason}"]
+
+
+@NEEDS_UNSHARE
+def test_too_few_watches_make_a_list_incomplete(tree: Path, tools: WatchedTree) -> None:
+    """The task's own directories come first, also before a toolchain that is watched already."""
+    reason = incomplete("more folders than fs.inotify.max_user_watches allows")
+    all_tools = "[b'one', b'two']"
+    commands = f"([few, few, many, few, many], [{all_tools}, [], [], [b'one'], {all_tools}])"
+    assert with_limit("watches", 4, commands, tree, tools) == [
+        f"1, complete, {reason}",
+        "1, complete, complete",
+        f"1, complete, {reason}",
+        "1, complete, complete",
+        f"1, complete, {reason}",
+    ]
+    lines = with_limit("watches", 2, "([many], [[]])", tree, tools)
+    assert lines == [f"1, {reason}, {reason}"]
 
 
 def test_an_unreadable_directory_makes_a_list_incomplete(tree: Path) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from prov.reads.reads import incomplete
+from prov.reads.reads import COMPLETE, incomplete
 from prov.reads.strace import Strace
 from prov.reads.watch import WatchedTree
 from prov.recipes.recipe import NEVER_RECORDED, SYSROOT, SYSROOT_NATIVE
+from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry
 from prov.store.repository import Store
 from prov.sysroot.compose import Composed
-from prov.tasks.reading import Tracing, Unread, watched_trees
+from prov.tasks.reading import Tracing, Unread, Watching, toolchain_trees, watched_trees
+from prov.tasks.sandbox import HOSTTOOLS
 from prov.worktree.attributes import EMPTY
 from prov.worktree.exclude import Exclude
 from tests.tasks.samples import paths_of
@@ -47,6 +50,46 @@ def test_a_sysroot_that_is_not_on_disk_is_not_watched(tmp_path: Path) -> None:
     sysroots = {SYSROOT_NATIVE: composed(), SYSROOT: composed()}
     (workdir,) = watched_trees(paths_of(tmp_path, sandboxed=True), sysroots)
     assert workdir.path == tmp_path
+
+
+def test_the_host_tools_are_watched_as_shared(tmp_path: Path, store: Store) -> None:
+    with store.objects.writer() as writer:
+        file = Entry(b"sed", MODE_FILE, writer.add("blob", b""))
+        folder = Entry(b"bin", MODE_DIRECTORY, writer.add_tree([file]))
+        tree = writer.add_tree([Entry(b"usr", MODE_DIRECTORY, writer.add_tree([folder]))])
+    task_paths = replace(paths_of(tmp_path, sandboxed=True), root=Path("/tools", tree.hex()))
+    root, links = toolchain_trees(store.objects, task_paths)
+    assert list(root.folders or ()) == [b"usr", b"usr/bin"]
+    assert (root.path, root.seen, root.shared) == (task_paths.root, "", True)
+    assert links == WatchedTree(task_paths.links, HOSTTOOLS, (), shared=True)
+
+
+@pytest.mark.parametrize(
+    ("mounts", "reason"),
+    [
+        ([], COMPLETE),
+        (["--tmpfs", "/tmp", "--dev", "/dev", "--proc", "/proc"], COMPLETE),
+        (["--ro-bind", "{tools}/usr", "/usr", "--symlink", "usr/bin", "/bin"], COMPLETE),
+        (["--bind", "{work}", "/build/work"], COMPLETE),
+        (["--ro-bind", "{other}", "/etc/ssl"], incomplete("/etc/ssl is not watched")),
+        (["--ro-bind-try", "{other}/missing", "/etc/ssl"], COMPLETE),
+    ],
+)
+@pytest.mark.process
+def test_all_mounts_of_a_sandbox_must_be_watched(
+    tmp_path: Path, mounts: list[str], reason: str
+) -> None:
+    places = {name: tmp_path / name for name in ("work", "tools", "other")}
+    for place in places.values():
+        (place / "usr").mkdir(parents=True)
+    reading = Watching(
+        [WatchedTree(places["work"], "/build/work")],
+        [WatchedTree(places["tools"], "", [b"usr"], shared=True)],
+    )
+    # the mounts are not made
+    command = ["sh", "-c", "exit 3", *(mount.format(**places) for mount in mounts)]
+    code, reads = reading.run(subprocess.Popen, command, "/")
+    assert (code, reads.opens, reads.toolchain) == (3, COMPLETE, reason)
 
 
 @pytest.mark.process
