@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from prov.dependencies import advice as advising
-from prov.dependencies import findings, openembedded, patches, proof
+from prov.dependencies import findings, idle_tools, openembedded, patches, proof
 from prov.errors import ProvError
 from prov.store import repository
 from prov.text import few
@@ -168,7 +168,7 @@ def _lines(advice: advising.Advice) -> Iterator[tuple[str, str, str]]:
         chain = ", ".join(transitive.chain)
         yield "transitive", transitive.package, f"{_shown(transitive.evidence)}; {chain}"
     for idle in advice.idle:
-        yield "idle", idle.tool, f"a host tool that {idle.task} declares and did not execute"
+        yield _idle_label(idle), idle.tool, _idle_text(idle)
     by_reason: dict[str, list[str]] = {}
     for unknown in advice.unknown:
         by_reason.setdefault(unknown.reason, []).append(unknown.task)
@@ -188,6 +188,15 @@ def _unused_text(unused: findings.Unused) -> str:
     if unused.certainty == findings.Certainty.PROVED:
         return "proved: the outputs are the same without it"
     return f"no use in the traces of {', '.join(unused.tasks)}"
+
+
+def _idle_label(idle: idle_tools.IdleTool) -> str:
+    return "idle" if idle.certainty in patches.REMOVED else idle.certainty
+
+
+def _idle_text(idle: idle_tools.IdleTool) -> str:
+    text = f"a host tool that {idle.task} declares and did not execute"
+    return f"a host tool of {idle.task}: {idle.reason}" if idle.reason else text
 
 
 def _shown(evidence: Iterable[str]) -> str:
@@ -224,7 +233,15 @@ def _table(source: _Source, advice: advising.Advice) -> dict[str, Any]:
             }
             for transitive in advice.transitive
         ],
-        "idle": [{"task": idle.task, "tool": idle.tool} for idle in advice.idle],
+        "idle": [
+            {
+                "task": idle.task,
+                "tool": idle.tool,
+                "certainty": str(idle.certainty),
+                "reason": idle.reason,
+            }
+            for idle in advice.idle
+        ],
         "unknown": [{"task": unknown.task, "reason": unknown.reason} for unknown in advice.unknown],
         "patch": source.patch(advice).text,
     }

@@ -8,18 +8,17 @@ from dataclasses import dataclass, field
 
 from prov.dependencies.findings import (
     Floating,
-    IdleTool,
     RecordedReads,
     Runs,
     Transitive,
     Unknown,
     Unused,
     find_floating,
-    find_idle_tools,
     find_transitive,
     find_unused,
     traced_lookups,
 )
+from prov.dependencies.idle_tools import IdleTool, find_idle_tools
 from prov.dependencies.providers import Provider, provided_files
 from prov.dependencies.recorded import ReadsReader
 from prov.errors import NameUnknown

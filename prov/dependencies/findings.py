@@ -21,7 +21,6 @@ from prov.dependencies.usage import NOWHERE, NeededPackage, Places, Uses, uses_o
 from prov.reads.reads import COMPLETE, INCOMPLETE, NOT_RECORDED, Read, Reads
 from prov.records.keys import TaskKey
 
-MISSING = "m"
 _SHARED_LIBRARY = re.compile(r"\.so\.[0-9.]+$")
 
 
@@ -51,6 +50,8 @@ class RecordedReads:
     places: Places = NOWHERE
     is_isolated: bool = False
     """Whether no process outside could read files for it: it had a sandbox, and no network."""
+    tool_files: Mapping[str, str] = field(default_factory=dict)
+    """Name of such a tool -> its path without symbolic links, if that is recorded."""
 
     @cached_property
     def uses(self) -> Uses:
@@ -115,14 +116,6 @@ class Transitive:
     chain: tuple[str, ...]
     """Why it is in the sysroots: `hello depends on greet`, `which needs words at run time`."""
     evidence: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class IdleTool:
-    """A host tool that a task declares and does not execute."""
-
-    task: TaskKey
-    tool: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,31 +285,3 @@ def traced_lookups(runs: Runs) -> dict[SysrootPath, list[str]]:
     for path, key in sorted(tasks):
         lookups.setdefault(path, []).append(f"{key} looked for {path[1]}")
     return lookups
-
-
-def find_idle_tools(runs: Runs, *, minimum: int = 1) -> list[IdleTool]:
-    """Return the host tools that tasks declare, and that no recorded run used.
-
-    Only tasks with enough complete traces are judged.
-    """
-    idle = []
-    for key, own in sorted(runs.items()):
-        complete = [run for run in own if is_traced(run) and has_toolchain(run)]
-        if len(complete) < minimum:
-            continue
-        used = {name for run in own for name in _used_tools(run)}
-        idle += [IdleTool(key, name) for name in own[0].tools if name not in used]
-    return idle
-
-
-def has_toolchain(run: RecordedReads) -> bool:
-    """Return whether the list of reads contains every use of the toolchain."""
-    return run.reads is not None and run.reads.toolchain == COMPLETE
-
-
-def _used_tools(run: RecordedReads) -> set[str]:
-    """Return the names of the host tools that a run used, by any path that ends in their names."""
-    rows = run.reads.rows if run.reads is not None else ()
-    used = {row.path for row in rows if row.kinds != MISSING}
-    names = {path.rpartition("/")[2] for path in used}
-    return {name for name, path in run.tools.items() if name in names or path in used}

@@ -69,8 +69,9 @@ def _edits(project: Project, advice: Advice) -> Iterator[tuple[str, list[Edit]]]
         if not floating.is_cyclic:
             yield floating.provider, [_addition(project, floating.provider)]
     for idle in advice.idle:
-        path = ("tasks", idle.task.task, "hosttools")
-        yield idle.tool, [Edit(remove_item, path, idle.tool)]
+        if idle.certainty in REMOVED:
+            path = ("tasks", idle.task.task, "hosttools")
+            yield idle.tool, [Edit(remove_item, path, idle.tool)]
 
 
 def _removals(project: Project, recipe: str, package: TaskKey) -> Iterator[Edit]:

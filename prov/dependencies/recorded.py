@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from prov.dependencies.findings import RecordedReads, SysrootPath
 from prov.dependencies.providers import Provider
 from prov.dependencies.usage import Item, NeededPackage, Places
+from prov.errors import StoreError
 from prov.history.names import RunName, runs
 from prov.history.sysroot_packages import contribution
 from prov.reads.buildfiles.collect import BuildFiles
 from prov.reads.buildfiles.lookup import Subject
+from prov.reads.namespace import Namespace
 from prov.reads.reads import decode_reads
+from prov.reads.recorded import Recorded
 from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE
 from prov.records.entries import READS
 from prov.records.ids import OutputId
@@ -23,7 +26,7 @@ from prov.records.output import read_pair
 from prov.records.record import read_run_record, read_workdir
 from prov.store.repository import Store
 from prov.tasks.job import Taken
-from prov.tasks.recorded import RecordedTask, read_task, taken_output
+from prov.tasks.recorded import RecordedTask, read_task, taken_output, toolchain_tree
 from prov.tasks.sandbox import DIRECT, HOSTTOOLS, SYSROOTS
 from prov.worktree.attributes import FileNode, Pair, at_path, walk
 from prov.worktree.path_tokens import NOWHERE, TokenPaths, relocate
@@ -66,15 +69,31 @@ class ReadsReader:
         places = read_places(record.facts(objects))
         task = read_task(self.store, run.key, run.commit)
         programs = dict(task.definition.programs)
-        tools = task.definition.task["hosttools"]
+        declared = task.definition.task["hosttools"]
+        tools = {name: programs[name] for name in declared if name in programs}
         return RecordedReads(
             key=run.key,
             reads=decode_reads(data) if data else None,
             packages=tuple(self._packages(task, places)),
-            tools={name: programs[name] for name in tools if name in programs},
+            tools=tools,
+            tool_files=self._tool_files(task, tools) if places.is_sandboxed else {},
             places=places,
             is_isolated=places.is_sandboxed and not task.definition.task["network"],
         )
+
+    def _tool_files(self, task: RecordedTask, tools: Mapping[str, str]) -> dict[str, str]:
+        """Return the paths of host tools without symbolic links; none if they are not stored."""
+        if not tools:
+            return {}
+        try:
+            tree = Pair(toolchain_tree(self.store.objects, task), None)
+        except StoreError:
+            return {}
+        names = Namespace(Recorded(self.store.objects, b"", tree))
+        places = {name: names.find(b"/", os.fsencode(path)) for name, path in tools.items()}
+        return {
+            name: os.fsdecode(place.path) for name, place in places.items() if not place.is_missing
+        }
 
     def _packages(self, task: RecordedTask, places: Places) -> Iterator[NeededPackage]:
         for (kind, key), output in task.outputs.items():

@@ -105,7 +105,7 @@ def own_inputs(reader: TreeReader, sink: TreeWriter, task: RecordedTask) -> OwnI
     return OwnInputs(
         entries=unflatten(sink, task.own),
         reached=reached,
-        toolchain=Toolchain(_toolchain(reader, task), definition.programs),
+        toolchain=Toolchain(toolchain_tree(reader, task), definition.programs),
         environment=decode_lines(reader.blob(environment.oid), "=") if environment else {},
         capture=_text(reader, task.own, "capture settings"),
         sources=_files(definition.sources, task.own, "source"),
@@ -136,7 +136,8 @@ def _files(files: tuple[LocalFile, ...], own: OwnEntries, kind: str) -> tuple[Lo
     return tuple(file for file in files if (kind, file.name) in own)
 
 
-def _toolchain(reader: TreeReader, task: RecordedTask) -> Oid:
+def toolchain_tree(reader: TreeReader, task: RecordedTask) -> Oid:
+    """Return the tree of a task's host tools. Raises StoreError if it is not in the store."""
     entry = task.own.get(("host tools", ""))
     if entry is None:
         raise StoreError(f"the record of {task.key} has no host tools", hint=FORGET_RUN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ from tests.dependencies.story import add_reads, library, program, tiny, traced
 
 pytestmark = pytest.mark.process
 
+NEEDS_BWRAP = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bwrap is not installed")
 APP = program("cat ${RECIPE_SYSROOT}/usr/include/used.h > result", "'used', 'unused'")
+TOOLS = "hosttools = ['date', 'cp']"
 RECIPES = {
     "used.toml": library("used"),
     "unused.toml": library("unused"),
     "floating.toml": library("floating"),
-    "app.toml": APP,
+    "app.toml": APP.replace("[tasks.collect]", f"[tasks.collect]\n{TOOLS}"),
 }
 
 
@@ -37,6 +40,19 @@ def test_findings_are_listed_with_their_evidence(built: Project) -> None:
         "unused      unused:stage: no use in the traces of app:link",
         "floating    floating: app:link looked for usr/include/floating.h; declare or disable it",
     )
+
+
+@NEEDS_BWRAP
+def test_a_tool_of_an_untraced_task_is_a_candidate(built: Project) -> None:
+    reason = "0 of 1 complete traces of app:collect are recorded"
+    in_order(
+        built.ask("advise", "app"),
+        f"candidate   date: a host tool of app:collect: {reason}",
+    )
+    [advice] = built.json("advise", "app")["recipes"]
+    assert advice["idle"] == [
+        {"task": "app:collect", "tool": "date", "certainty": "candidate", "reason": reason}
+    ]
 
 
 def test_a_recipe_without_dependencies_has_no_findings(built: Project) -> None:

@@ -11,7 +11,6 @@ from prov.dependencies.findings import (
     RecordedReads,
     Runs,
     find_floating,
-    find_idle_tools,
     find_transitive,
     find_unused,
     traced_lookups,
@@ -159,18 +158,3 @@ def test_floating() -> None:
     assert [(own.provider, own.evidence, own.is_cyclic) for own in found] == [
         ("c", ("hello:compile looked for usr/lib/c",), False)
     ]
-
-
-@pytest.mark.parametrize(
-    ("runs", "idle"),
-    [
-        ([run(tools={"make": "/usr/bin/make"})], ["make"]),
-        ([run(rows={"/build/hosttools/make": "x"}, tools={"make": "/usr/bin/make"})], []),
-        ([run(rows={"/usr/bin/gmake": "o"}, tools={"make": "/usr/bin/gmake"})], []),
-        ([run(rows={"/bin/make": "m"}, tools={"make": "/usr/bin/make"})], ["make"]),
-        ([run(tools={"make": "/usr/bin/make"}, probes=NOT_RECORDED)], []),
-        ([run(tools={"make": "/usr/bin/make"}, toolchain=NOT_RECORDED)], []),
-    ],
-)
-def test_idle_tools(runs: list[RecordedReads], idle: list[str]) -> None:
-    assert [own.tool for own in find_idle_tools({COMPILE: runs})] == idle

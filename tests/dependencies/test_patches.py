@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from prov.dependencies.advice import Advice
-from prov.dependencies.findings import Certainty, Floating, IdleTool, Transitive, Unused
+from prov.dependencies.findings import Certainty, Floating, Transitive, Unused
+from prov.dependencies.idle_tools import IdleTool
 from prov.dependencies.patches import patch_of
 from prov.recipes.project import Project
 from prov.records.keys import TaskKey
@@ -75,7 +76,7 @@ def unused(name: str, certainty: Certainty = Certainty.TRACED) -> Advice:
         ),
         (Advice("app", floating=(Floating("app", "c", (), is_cyclic=True),)), []),
         (
-            Advice("app", idle=(IdleTool(BUILD, "make"),)),
+            Advice("app", idle=(IdleTool(BUILD, "make", Certainty.TRACED),)),
             ['-hosttools = ["date", "make"]', '+hosttools = ["date"]'],
         ),
     ],

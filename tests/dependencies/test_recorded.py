@@ -51,6 +51,7 @@ def test_runs_are_read_with_their_packages(tmp_path: Path) -> None:
     [run] = reader.runs(key)
     assert run.reads == reads
     assert run.tools.keys() == {"date"}
+    assert run.tool_files == {"date": "/usr/bin/date"}
     [package] = run.packages
     assert package.key == "a:stage"
     assert package.places[0] == "/build/sysroot"

@@ -435,6 +435,11 @@ class IdleTool(Struct):
 
     task: Task
     tool: str
+    certainty: Literal["traced", "candidate"]
+    """`traced`: complete traces contain no use. `candidate`: not every kind of use was recorded, or
+    a task that ran at the same time may have used it."""
+    reason: str
+    """For a candidate, what is not known; otherwise empty."""
 
 
 class UnjudgedTask(Struct):
