@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from prov.dependencies.findings import (
     Floating,
@@ -32,6 +33,8 @@ from prov.store.repository import Store
 
 NATIVE_ARCHITECTURES = ("native", "cross")
 """Recipes of these architectures are in the native sysroot."""
+MOST_BUILDS = 100
+"""The number of builds, from the newest, in which recipes that provide files are looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +160,28 @@ class Advisor:
         return find_floating(recipe.name, lookups, provided, cyclic)
 
     def _all_providers(self) -> Sequence[Provider]:
-        """Return the outputs in the latest build that go into sysroots of any recipe."""
+        """Return the last recorded outputs that go into sysroots of any recipe."""
         if self._providers is None:
-            names = self.recipes()
-            recipes = [self.project.recipe(name) for name in names]
+            recorded = self._recorded_tasks()
+            recipes = [self.project.recipe(name) for name in recorded]
             texts = {text for own in recipes for task in own.tasks.values() for text in task.needs}
             tasks = {TaskKey(text).task or text for text in texts}
             native = frozenset(own.name for own in recipes if own.arch in NATIVE_ARCHITECTURES)
-            keys = [key for name in names for key in self._tasks(name) if key.task in tasks]
+            keys = [key for own in recorded.values() for key in own if key.task in tasks]
             self._providers = list(self._reader.providers(keys, native))
         return self._providers
+
+    def _recorded_tasks(self) -> dict[str, list[TaskKey]]:
+        """Return recipe of the project -> its tasks in its last build.
+
+        The latest build can be of one recipe, which does not declare what it looks for.
+        """
+        tasks: dict[str, list[TaskKey]] = {}
+        for build in islice(walk_builds(BuildList.latest_of_tasks(self.store)), MOST_BUILDS):
+            for name in () if build.is_of_commands else build.recipes():
+                if name not in tasks and self.project.resolve(name) == name:
+                    tasks[name] = sorted(build.lines(name))
+        return dict(sorted(tasks.items()))
 
     def _dependencies(self, name: str) -> set[str]:
         """Return the recipes that a recipe depends on, transitively."""

@@ -108,10 +108,13 @@ def test_a_recipe_without_a_build_is_named(built: Tiny) -> None:
 
 
 def test_what_a_configure_script_did_not_find_is_floating(tmp_path: Path) -> None:
+    """The recipe that provides it is not in the latest build."""
     project = tiny(tmp_path)
     log = "printf 'configure:1: checking for floating.h\\nconfigure:1: result: no\\n'"
     app = program(f"{log} > config.log; echo > result", "")
-    project.build({"floating.toml": RECIPES["floating.toml"], "app.toml": app}, "world")
+    recipes = {"floating.toml": RECIPES["floating.toml"], "app.toml": app}
+    project.build(recipes, "world")
+    project.build({**recipes, "app.toml": app.replace("echo >", "date >")}, "app")
     [floating] = advise(project, "app").floating
     assert floating.provider == "floating"
     assert floating.evidence == ("app:collect: config.log: header floating.h not found",)
