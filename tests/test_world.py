@@ -5,115 +5,22 @@ The tests depend on each other's results and run in order, by `pytest -m world`,
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import shutil
 import subprocess
-import sys
 import tarfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.schema.check import read_answer
+from tests.world import FIXTURE, World, copy_of_the_fixture
 
-FIXTURE = Path(__file__).parent.parent / "fixtures" / "world"
-PROV = Path(sys.executable).with_name("prov")
-RAN = re.compile(r"^task \d+ of \d+: (\S+:\S+) ran in ", re.MULTILINE)
 ZLIB_CHAIN = {f"zlib:{task}" for task in ("patch", "configure", "compile", "install")}
 OUTPUTS = "refs/prov/output"
 TOOLS = ("gcc", "make", "cmake", "ninja", "tclsh", "bzip2", "xz", "dpkg-deb")
 
 pytestmark = [pytest.mark.process, pytest.mark.world]
-
-
-@dataclass(frozen=True)
-class Build:
-    ran: frozenset[str]
-    stdout: str
-
-    @property
-    def recipes(self) -> set[str]:
-        return {key.partition(":")[0] for key in self.ran}
-
-    @property
-    def nothing(self) -> bool:
-        return not self.ran and "nothing to do" in self.stdout
-
-
-@dataclass(frozen=True)
-class World:
-    root: Path
-    store: Path | None = None
-
-    def prov(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | ({"PROV_STORE": str(self.store)} if self.store else {})
-        done = subprocess.run(
-            [PROV, *arguments],
-            cwd=self.root,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=environment,
-        )
-        assert done.returncode == 0, (
-            f"prov {' '.join(arguments)}:\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
-        )
-        return done
-
-    def build(self, *arguments: str) -> Build:
-        done = self.prov("build", *arguments)
-        return Build(frozenset(RAN.findall(done.stderr)), done.stdout + done.stderr)
-
-    def git(self, *arguments: str) -> str:
-        command = ["git", "--git-dir", str(self.root / ".prov"), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-    def recipe(self, name: str) -> Path:
-        return self.root / "recipes" / name / f"{name}.toml"
-
-    def patch_zlib(self, name: str, change: Callable[[str], str]) -> None:
-        """Add a patch to zlib's recipe that changes one of its files."""
-        with tarfile.open(next((self.root / "downloads").glob("zlib_*"))) as archive:
-            member = next(
-                each
-                for each in archive.getnames()
-                if each.count("/") == 1 and each.endswith(f"/{name}")
-            )
-            stream = archive.extractfile(member)
-            assert stream is not None
-            old = stream.read().decode("latin-1")
-        new = change(old)
-        assert new != old
-        diff = difflib.unified_diff(
-            old.splitlines(True), new.splitlines(True), f"a/{name}", f"b/{name}"
-        )
-        folder = self.recipe("zlib").parent
-        (folder / f"{name}.patch").write_text("".join(diff), encoding="latin-1")
-        names = ", ".join(f'"{path.name}"' for path in sorted(folder.glob("*.patch")))
-        text = re.sub(r"^patches = .*\n", "", self.recipe("zlib").read_text(), flags=re.MULTILINE)
-        self.recipe("zlib").write_text(
-            text.replace("\n[[sources]]", f"patches = [{names}]\n\n[[sources]]", 1)
-        )
-
-
-QUICKLY = """
-[variables]
-CFLAGS = "-O0 ${DEBUG_PREFIX_MAP}"
-CXXFLAGS = "-O0 ${DEBUG_PREFIX_MAP}"
-"""
-"""Without this, half of the time would be spent on optimizing."""
-
-
-def copy_of_the_fixture(root: Path) -> Path:
-    shutil.copytree(FIXTURE, root, ignore=shutil.ignore_patterns(".prov", "build", "downloads"))
-    (root / "downloads").symlink_to(FIXTURE / "downloads")
-    with open(root / "prov.toml", "a") as stream:
-        stream.write(QUICKLY)
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -337,3 +244,64 @@ def test_libpng_is_equal_and_correct_in_another_directory(world: World, tmp_path
     assert build.recipes <= {"with-png", "pkgconf-native"}
     [workdir] = user.root.glob("build/work/*/with-png/use")
     assert f"-L{workdir}/recipe-sysroot/usr/lib" in (workdir / "dependency_libs").read_text()
+
+
+PLANTED = {
+    "planted.toml": """
+version = "1"
+depends = ["libpng", "expat"]
+sources = [{ file = "configure" }, { file = "planted.c" }]
+
+[variables]
+S = "${WORKDIR}"
+
+[tasks.configure]
+script = 'sh "$S/configure"'
+
+[tasks.compile]
+script = '$CC $CPPFLAGS $CFLAGS -I. "$S/planted.c" $LDFLAGS -lpng16 -lz -o planted'
+
+[tasks.install]
+script = 'install -D planted "$D/usr/bin/planted"'
+""",
+    "configure": """
+: > config.h
+if echo '#include <lzma.h>' | $CC $CPPFLAGS $CFLAGS -E - > /dev/null 2> config.log; then
+    echo '#define HAVE_LZMA 1' >> config.h
+fi
+""",
+    "planted.c": """
+#include <config.h>
+#include <png.h>
+#include <zlib.h>
+int main(void) { return png_access_version_number() != PNG_LIBPNG_VER || !zlibVersion(); }
+""",
+}
+"""A recipe that does not use expat, looks for xz, and uses zlib, which only libpng brings."""
+
+
+@pytest.mark.skipif(
+    not (shutil.which("bwrap") and shutil.which("strace")), reason="no bwrap or no strace"
+)
+def test_planted_dependencies_are_named_and_unused_ones_proved(
+    world: World, tmp_path: Path
+) -> None:
+    made = World(tmp_path / "world", world.root / ".prov")
+    others = shutil.ignore_patterns(".prov", "build")
+    shutil.copytree(world.root, made.root, symlinks=True, ignore=others)
+    lines = {"lz4": 'depends = ["expat"]', "libpng": 'rdepends = ["zlib"]'}
+    for name, line in lines.items():
+        made.recipe(name).write_text(f"{line}\n{made.recipe(name).read_text()}")
+    made.recipe("planted").parent.mkdir()
+    for name, text in PLANTED.items():
+        made.recipe("planted").with_name(name).write_text(text)
+    build = made.build("--trace", "lz4", "--trace", "planted", "lz4", "planted")
+    assert build.recipes == {"lz4", "planted"}
+    answer = read_answer(made.prov("advise", "--prove", "--json", "lz4", "planted").stdout)
+    lz4, planted = answer["recipes"]
+    for advice in (lz4, planted):
+        unused = [(own["package"], own["certainty"]) for own in advice["unused"]]
+        assert unused == [("expat:populate_sysroot", "proved")]
+    assert [own["provider"] for own in planted["floating"]] == ["xz"]
+    assert [own["package"] for own in planted["transitive"]] == ["zlib:populate_sysroot"]
+    assert not (lz4["floating"] or lz4["transitive"] or lz4["unknown"] or planted["unknown"])
