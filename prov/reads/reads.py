@@ -16,7 +16,8 @@ escaped as in Python's string literals.
 `stat`, and symbolic links on the way. For a recipe's task, both are about its WORKDIR, its sysroots
 and its direct packages; `toolchain` states whether the kinds of use that they cover are also
 complete for the host tools. Each is `complete`, `not recorded`, or `incomplete: ` and the reason.
-Nothing follows from the absence of a path in an incomplete list.
+Nothing follows from the absence of a path in an incomplete list. `opens` can also be `incomplete
+outside the sysroots: ` and the reason.
 """
 
 from __future__ import annotations
@@ -40,17 +41,23 @@ KINDS: Final[Mapping[str, str]] = {
 """Letters of uses and their names.
 
 `missing`: looked for and not found. `written`: created or changed by the task itself before it read
-the path. `shared`: the use may be that of a different task that ran at the same time.
+the path. `shared`: the use may be that of a different task that ran at the same time, or prov's.
 """
 COMPLETE = "complete"
 NOT_RECORDED = "not recorded"
 INCOMPLETE = "incomplete"
+_OUTSIDE_SYSROOTS = "incomplete outside the sysroots"
 _FACTS = ("opens", "probes", "toolchain")
 
 
 def incomplete(reason: str) -> str:
     """Return the completeness of a list from which uses may be missing."""
     return f"{INCOMPLETE}: {reason}"
+
+
+def incomplete_outside_sysroots(reason: str) -> str:
+    """Return the completeness of a list that contains all opens of paths in the sysroots."""
+    return f"{_OUTSIDE_SYSROOTS}: {reason}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -91,6 +98,11 @@ class Reads:
     def is_complete(self) -> bool:
         """Whether no use of any kind is missing from the list."""
         return {self.opens, self.probes, self.toolchain} == {COMPLETE}
+
+    @property
+    def has_opens_of_sysroots(self) -> bool:
+        """Whether no opened, executed or listed path in the sysroots is missing from the list."""
+        return self.opens == COMPLETE or self.opens.startswith(f"{_OUTSIDE_SYSROOTS}: ")
 
     @property
     def problem(self) -> str:
