@@ -21,6 +21,8 @@ from prov.dependencies.usage import NOWHERE, NeededPackage, Places, Uses, uses_o
 from prov.reads.reads import COMPLETE, INCOMPLETE, NOT_RECORDED, Read, Reads
 from prov.records.keys import TaskKey
 
+SHARED = "*"
+_PROGRAM = re.compile(r"/(s?bin|libexec)/")
 _SHARED_LIBRARY = re.compile(r"\.so\.[0-9.]+$")
 
 
@@ -65,12 +67,10 @@ class RecordedReads:
 
     @property
     def gap(self) -> str:
-        """Why uses of packages may be missing from the list; empty if opens are complete."""
+        """Why opens of packages may be missing from the list; empty if none are."""
         if self.reads is None:
             return "no list of reads is recorded"
-        if self.reads.opens != COMPLETE:
-            return self.reads.opens
-        return ""
+        return "" if self.reads.has_opens_of_sysroots else self.reads.opens
 
 
 def evidence(key: TaskKey, read: Read) -> str:
@@ -211,17 +211,21 @@ def find_transitive(
 
     `chains` maps the recipe of a package to its chain of dependencies: one link if it is declared.
     `brought_by` maps it to the recipes whose run-time dependencies lead to it: programs of these
-    may use it without making it a dependency of the recipe. A linker opens `libx.so.1` if another
+    may use it without making it a dependency of the recipe. If the list does not name programs, any
+    program of these that the task opened may have used it. A linker opens `libx.so.1` if another
     library needs it, and `libx.so` if the recipe does: the first alone is not a use by the recipe.
     """
     texts_of: dict[TaskKey, list[str]] = {}
     for own in runs.values():
         for run in own:
             programs = _programs(run.packages)
+            opened = _opened_programs(run)
             for package, rows in run.uses.used.items():
                 if len(chains.get(package.recipe, ())) < 2:
                     continue
                 bringers = brought_by.get(package.recipe, frozenset())
+                if not bringers.isdisjoint(opened):
+                    continue
                 rows = tuple(row for row in rows if not _is_indirect(row, programs, bringers))
                 texts = [evidence(run.key, row) for row in rows]
                 texts_of.setdefault(package, []).extend(texts)
@@ -243,11 +247,25 @@ def _programs(packages: Iterable[NeededPackage]) -> dict[str, str]:
     }
 
 
+def _opened_programs(run: RecordedReads) -> frozenset[str]:
+    """Return the recipes whose programs a run may have executed.
+
+    Empty if the list of reads contains the programs that used each path.
+    """
+    if run.reads is None or run.reads.probes != NOT_RECORDED:
+        return frozenset()
+    return frozenset(
+        package.recipe
+        for package, rows in run.uses.used.items()
+        if any(_PROGRAM.search(row.path) for row in rows)
+    )
+
+
 def _is_indirect(read: Read, programs: Mapping[str, str], bringers: frozenset[str]) -> bool:
-    """Return whether only packages that need the used one themselves used it."""
+    """Return whether other packages, or other tasks, may be the only users of a path."""
     users = {programs.get(program, "") for program in read.programs}
     is_own = bool(users) and users <= bringers
-    return is_own or _SHARED_LIBRARY.search(read.path) is not None
+    return is_own or SHARED in read.kinds or _SHARED_LIBRARY.search(read.path) is not None
 
 
 Lookups = Mapping[SysrootPath, Sequence[str]]

@@ -19,6 +19,8 @@ from prov.reads.reads import Read, Reads
 from prov.records.keys import TaskKey
 
 MISSING, LISTED, READLINK = "m", "d", "l"
+LISTED_ONLY = frozenset("d*")
+"""Uses of a folder that programs such as find make of all folders."""
 MOST_LINKS = 40
 """Symbolic links that Linux follows in one path."""
 SEARCHED: Final = frozenset(
@@ -184,7 +186,7 @@ class _Usage:
         """Add the uses of folders that exist only because of packages not used otherwise."""
         used = set(self.used)
         for folder, row in self.folders:
-            if self.sysroots.is_searched(folder):
+            if self.sysroots.is_searched(folder) or set(row.kinds) <= LISTED_ONLY:
                 continue
             owners = self.sysroots.owners[folder]
             if used.isdisjoint(owners):

@@ -16,13 +16,21 @@ from prov.dependencies.findings import (
     traced_lookups,
 )
 from prov.dependencies.usage import Item, NeededPackage, Places
-from prov.reads.reads import COMPLETE, NOT_RECORDED, Read, Reads, incomplete
+from prov.reads.reads import (
+    COMPLETE,
+    NOT_RECORDED,
+    Read,
+    Reads,
+    incomplete,
+    incomplete_outside_sysroots,
+)
 from prov.records.keys import TaskKey
 
 TOP = "/build/sysroot"
 COMPILE, INSTALL = TaskKey("hello:compile"), TaskKey("hello:install")
 PLACES = Places((TOP,), ("/build/sysroot-native",), is_sandboxed=True)
 OVERFLOW = incomplete("overflow")
+OUTSIDE = incomplete_outside_sysroots("ran at the same time as hello:check")
 DOUBT = incomplete("the command uses /proc/cpuinfo")
 
 
@@ -74,6 +82,12 @@ DECLARED = [TaskKey("a:install"), TaskKey("b:install")]
         ({COMPILE: [run(rows={A: "o"}, probes=DOUBT, isolated=False)]}, {"b": "candidate"}, 0),
         # a listed folder has the file's name
         ({COMPILE: [run(rows={A: "o", f"{TOP}/usr/lib": "d"})]}, {"b": "candidate"}, 0),
+        # an incomplete list that contains all opens in the sysroots
+        (
+            {COMPILE: [run(rows={A: "*o"}, opens=OUTSIDE, probes=NOT_RECORDED)]},
+            {"b": "candidate"},
+            0,
+        ),
         # after an overflow nothing is named
         ({COMPILE: [run(opens=OVERFLOW, probes=OVERFLOW)]}, {}, 1),
         ({COMPILE: [RecordedReads(COMPILE, None, (package("a"),))]}, {}, 1),
@@ -139,6 +153,30 @@ def test_transitive(programs: tuple[str, ...], names: list[str]) -> None:
     for own in found:
         assert own.evidence == (f"hello:compile opened {B}",)
         assert own.chain == CHAINS["b"]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "bin_opened", "probes", "names"),
+    [
+        ("o", False, NOT_RECORDED, ["b"]),
+        # a different task may have opened it
+        ("*o", False, NOT_RECORDED, []),
+        # a program of the package that needs it may have opened it
+        ("o", True, NOT_RECORDED, []),
+        # the list names the programs that opened each path: it was none of them
+        ("o", True, COMPLETE, ["b"]),
+    ],
+)
+def test_transitive_without_programs(
+    kinds: str, bin_opened: bool, probes: str, names: list[str]
+) -> None:
+    tool = NeededPackage(TaskKey("a:install"), (TOP,), {"usr/bin/a": Item()})
+    rows = [Read(B, kinds)]
+    if bin_opened:
+        rows.append(Read(f"{TOP}/usr/bin/a", "o"))
+    own = RecordedReads(COMPILE, Reads.of(rows, COMPLETE, probes), (tool, package("b")), {}, PLACES)
+    found = find_transitive("hello", CHAINS, {"b": frozenset("a")}, {COMPILE: [own]})
+    assert [transitive.package.recipe for transitive in found] == names
 
 
 def test_a_library_that_only_a_library_needs_is_not_transitive() -> None:

@@ -58,6 +58,9 @@ ALL = [ZLIB, DATA, LINKS, LOOP]
         # a folder that no used package has
         ([("s", "usr/share/data")], "data"),
         ([("s", "usr/share/data/more")], "data"),
+        ([("ds", "usr/share/data")], "data"),
+        # programs such as find list all folders
+        ([("d", "usr/share/data"), ("*d", "usr/share/data/more")], ""),
         # lookups that fail in any case
         ([("m", "usr/include/lzma.h"), ("m", "usr/lib64/libx.so")], ""),
         # a file in place of a folder
@@ -85,6 +88,9 @@ def test_listed_folders_are_told_apart() -> None:
     uses = used([ZLIB, DATA], ("d", "usr/lib"), ("o", "usr/share/data/table"))
     assert dict(uses.listed) == {"zlib:install": f"{TOP}/usr/lib"}
     assert list(uses.used) == ["data:install"]
+    assert dict(used([DATA], ("d", "usr/share/data")).listed) == {
+        "data:install": f"{TOP}/usr/share/data"
+    }
 
 
 def test_missing_paths_are_resolved() -> None:
