@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from prov.bitbake import restore as bitbake_restore
+from prov.bitbake import session as bitbake_session
 from prov.bitbake import setup as bitbake_setup
 from prov.bitbake import tmpdir as tmpdirs
-from prov.bitbake import writer as bitbake_writer
 from prov.text import count_text
 
 from .context import StoreOption, open_store, plain_name
@@ -125,4 +125,4 @@ def restore(
 @group.command("writer", hidden=True)
 def writer(store: Path, socket: Path) -> None:
     """Record a build. BitBake's server starts this command."""
-    bitbake_writer.run(store.absolute(), socket.absolute(), (0, 1), dict(os.environ))
+    bitbake_session.run(store.absolute(), socket.absolute(), (0, 1), dict(os.environ))

@@ -21,7 +21,8 @@ from prov.bitbake.signature import read_signature, recipe_name, write_inputs
 from prov.bitbake.sysroots import composed
 from prov.errors import CaptureError, RefConflict
 from prov.files import locked, read_cache, write_cache
-from prov.records.entries import DATED, SCRIPT, SYSROOT_OF
+from prov.reads.reads import Reads
+from prov.records.entries import DATED, READS, SCRIPT, SYSROOT_OF
 from prov.records.ids import CommitId, OutputId, StaticKey, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.lookup import Records, new_run
@@ -45,6 +46,11 @@ They hold data of BitBake and pseudo, and trees composed from outputs of other r
 """
 PASSING = re.compile(r"sstate-(build|install)-")
 """Folders that exist only while shared state is packed or unpacked."""
+NOT_WATCHED = re.compile(
+    rb"temp|pseudo|pkgdata-sysroot|sstate-(build|install)-[^/]*"
+    rb"|recipe-sysroot(-native)?/(installeddeps|sysroot\.lock)"
+)
+"""Paths in a WORKDIR of which prov does not list what tasks read: data of BitBake and pseudo."""
 ATTEMPTS = 5
 """Maximum number of captures of a WORKDIR that changes while it is read."""
 HASH_FACT = "bitbake-taskhash"
@@ -321,14 +327,15 @@ def end(
     on_read: Callable[[], None] = lambda: None,
     *,
     texts: dict[str, Oid] | None = None,
+    reads: Reads | None = None,
 ) -> Captured:
     """Record a task that has ended.
 
     `beside` maps each task that ran at the same time to its directories, none if it has ended.
     `packed` is the object of shared state that the task made or restored; if given, it is the
     task's output. `on_read` is called once the WORKDIR has been read, when tasks can continue.
-    `texts` maps texts in the store to their blobs, and gets those of the inputs. Raises ProvError,
-    OSError.
+    `texts` maps texts in the store to their blobs, and gets those of the inputs. `reads` is what
+    the task read, if it is known. Raises ProvError, OSError.
     """
     with workdir_lock(store, task.workdir), store.objects.writer() as writer:
         workdir = WorkdirCapture(store, task, writer)
@@ -336,6 +343,9 @@ def end(
             workdir.remember_faked(body)
         findings = _read(workdir, request, beside, texts)
         on_read()
+        if reads is not None:
+            text = reads.encode().decode("ascii")
+            findings = replace(findings, extra={**findings.extra, READS.decode(): text})
         if packed is not None:
             pair = packed.pair
         else:

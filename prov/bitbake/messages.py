@@ -25,6 +25,7 @@ from prov.bitbake.layer.lib.provlayer.messages import (
     FakedPath,
     HasAnswer,
     HasRequest,
+    InstalledRequest,
     LostRequest,
     LostWord,
     NoteWord,
@@ -62,6 +63,7 @@ __all__ = [
     "FakedPath",
     "HasAnswer",
     "HasRequest",
+    "InstalledRequest",
     "InvalidMessage",
     "LostRequest",
     "LostWord",
@@ -96,6 +98,7 @@ __all__ = [
 
 TaskRequest = (
     BeginRequest
+    | InstalledRequest
     | EndRequest
     | LostRequest
     | HasRequest
@@ -112,6 +115,7 @@ WriterWord = (
 
 REQUESTS: dict[str, Any] = {
     "begin": BeginRequest,
+    "installed": InstalledRequest,
     "end": EndRequest,
     "lost": LostRequest,
     "has": HasRequest,

@@ -22,6 +22,8 @@ from prov.bitbake.shared_state import (
 )
 from prov.bitbake.sysroots import compose
 from prov.errors import ProvError
+from prov.reads.reads import Reads
+from prov.reads.workdirs import TaskOpens
 from prov.store.joining import consolidate
 from prov.store.objects import Oid
 from prov.store.repository import Store
@@ -42,6 +44,8 @@ class TaskJob:
     """Tasks that ran in the WORKDIR at the same time -> their directories, none if they ended."""
     packed: Packed | None
     """The object of shared state that the task made or restored."""
+    opens: TaskOpens | None = None
+    """What a task that has ended opened in its WORKDIR; None if it is unknown."""
 
 
 @dataclass(slots=True)
@@ -158,6 +162,7 @@ class Service:
             packed,
             on_read,
             texts=opened.texts,
+            reads=_reads(job, message),
         )
 
     def _unpack(self, message: UnpackRequest) -> Unpacked:
@@ -169,3 +174,11 @@ class Service:
             packed = shared.packed(name)
         folder = Path(message["folder"])
         return unpack(self.store(), packed, folder, faked=message["faked"])
+
+
+def _reads(job: TaskJob, message: EndRequest) -> Reads | None:
+    """Return what a task read; None for one that only restored shared state."""
+    if job.opens is None or job.task.setscene:
+        return None
+    # under pseudo, the task's process has listed folders for prov
+    return job.opens.reads(is_listed_by_prov=message["faked"], outside=bool(message["outside"]))

@@ -9,19 +9,16 @@ the server exits, and reads messages from another. Each message is a line of JSO
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import selectors
-import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from prov.bitbake.build_record import TaskRun, key_of_line, record, recover
-from prov.bitbake.capture import BuildTask, Captured, Packed
-from prov.bitbake.connection import BREATH, listen, read_header, send_answer
+from prov.bitbake.build_record import TaskRun
+from prov.bitbake.capture import NOT_WATCHED, BuildTask, Captured, Packed
+from prov.bitbake.connection import BREATH, read_header, send_answer
 from prov.bitbake.equivalence import Equivalences, fetch_lines, read_lines
 from prov.bitbake.messages import (
     BuildDone,
@@ -36,20 +33,19 @@ from prov.bitbake.messages import (
     read_request,
     read_server_word,
 )
-from prov.bitbake.publishing import publish
 from prov.bitbake.service import Service, TaskJob
 from prov.bitbake.shared_state import ObjectName, SharedObjects, Unpacked
 from prov.bitbake.workers import RecordingWorker, RecordingWorkers
 from prov.errors import ProvError, SysrootError
-from prov.files import try_locked
+from prov.reads.workdirs import TaskOpens, WatchedWorkdirs
+from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE
 from prov.records.keys import TaskKey
-from prov.store.git import git_program
-from prov.store.objects import Oid
 from prov.store.repository import Store
-from prov.upkeep.background import start_upkeep
 
 LOOKING = ("begin", "end")
 """Requests that capture a WORKDIR: one at a time per WORKDIR."""
+PULSE = 0.05
+"""Seconds between readings of what tasks open."""
 
 
 @dataclass(slots=True)
@@ -70,6 +66,8 @@ class _Request:
     message: TaskRequest
     rest: bytes
     """Part of the body received with the first line."""
+    opens: TaskOpens | None = None
+    """What a task that has ended opened in its WORKDIR."""
 
     @property
     def looks(self) -> bool:
@@ -96,6 +94,9 @@ class Writer:
     """Task -> why it is not recorded."""
     retained: Store | None = None
     """A store kept open so that gc does not delete packed objects that have no ref yet."""
+    watched: WatchedWorkdirs = field(
+        default_factory=lambda: WatchedWorkdirs((SYSROOT, SYSROOT_NATIVE), NOT_WATCHED)
+    )
     _listening: socket.socket | None = None
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _workers: RecordingWorkers = field(init=False)
@@ -127,7 +128,7 @@ class Writer:
         outcome: BuildDone | None = None
         is_open, breathed = True, time.monotonic()
         while is_open or self.serving:
-            for key, _ in self._selector.select(BREATH):
+            for key, _ in self._selector.select(PULSE if self.watched.is_active else BREATH):
                 if key.fileobj is listening:
                     self._accept(listening)
                 elif key.fd == server:
@@ -138,6 +139,7 @@ class Writer:
                     outcome = self._hear_server(piece) or outcome
                 else:
                     self._hear_worker(key.data)
+            self.watched.drain()
             if time.monotonic() - breathed >= BREATH:
                 breathed = time.monotonic()
                 self._breathe()
@@ -212,15 +214,29 @@ class Writer:
             line, rest = read_header(connection)
             fields = read_object(line)
             task = BuildTask.of(read_names(fields))
-            request = _Request(connection, task, read_request(fields), rest)
+            message = read_request(fields)
+            request = _Request(connection, task, message, rest, self._ended(task, message))
         except (OSError, ProvError) as error:
             if task is not None and fields.get("what") in LOOKING:
-                self.running.pop(task.key, None)
+                self._forget(task)
                 self.lose(task.key, str(error))
             send_answer(connection, {"error": str(error)})
             return
         self.waiting.append(request)
         self._serve_waiting()
+
+    def _ended(self, task: BuildTask, message: TaskRequest) -> TaskOpens | None:
+        """Return what a task opened if it has ended.
+
+        Other tasks, and captures, open files in its WORKDIR while the request is waiting.
+        """
+        if message["what"] != "end":
+            return None
+        return self.watched.end(task.workdir, task.key)
+
+    def _forget(self, task: BuildTask) -> None:
+        self.running.pop(task.key, None)
+        self.watched.end(task.workdir, task.key)
 
     def _serve_waiting(self) -> None:
         """Start the requests that can start, in the order of arrival."""
@@ -239,10 +255,15 @@ class Writer:
             self._begin(task)
             # other tasks that run in the WORKDIR record its changes
             if self.running[task.key].beside:
+                self.watched.begin(task.workdir, task.key)
                 send_answer(request.connection, {})
                 return False
+        elif message["what"] == "installed":
+            self.watched.installed(task.workdir, task.key)
+            send_answer(request.connection, {})
+            return False
         elif message["what"] == "lost":
-            self.running.pop(task.key, None)
+            self._forget(task)
             self.lose(task.key, message["why"])
             send_answer(request.connection, {})
             return False
@@ -251,7 +272,9 @@ class Writer:
         beside = self._beside(task)
         if message["what"] == "end":
             self.running.pop(task.key, None)
-        job = TaskJob(task, message, request.rest, beside, self.packed.get(task.key))
+            self.watched.begin_capture(task.workdir)
+        packed = self.packed.get(task.key)
+        job = TaskJob(task, message, request.rest, beside, packed, request.opens)
         worker = self._workers.start(job, request.connection, task.key)
         self.serving[worker.fileno()] = request
         return True
@@ -286,6 +309,11 @@ class Writer:
         if result_of is None:
             return
         request = self.serving.pop(number)
+        task, what = request.task, request.message["what"]
+        if what == "end":
+            self.watched.end_capture(task.workdir)
+        elif what == "begin":  # after the capture, whose opens are not the task's
+            self.watched.begin(task.workdir, task.key)
         self._serve_waiting()
         try:
             result = result_of()
@@ -322,89 +350,3 @@ class Writer:
         elif isinstance(result, bool):
             return {"has": result}
         return {}
-
-
-def run(store: Path, path: Path, server: tuple[int, int], environment: Mapping[str, str]) -> None:
-    """Record a build until the server closes its pipe. Listen at the socket `path`.
-
-    `server` holds two file descriptors: to read the server's messages, and to write to it. Raises
-    ProvError if another writer runs at the same path.
-    """
-    to_read, to_write = server
-
-    def say(word: WriterWord) -> None:
-        with contextlib.suppress(OSError):  # the server has exited
-            os.write(to_write, json.dumps(word).encode() + b"\n")
-
-    # with an inherited, ignored SIGCHLD, exit statuses of forks are lost
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    with _alone_at(path):
-        git_program()  # check git's version once, not in each fork
-        writer = Writer(Service(store, environment), say)
-        listening = listen(path)
-        say({"ready": os.getpid()})
-        try:
-            outcome = writer.serve(listening, to_read)
-        finally:
-            path.unlink(missing_ok=True)
-            listening.close()
-        build = _finish(writer, outcome)
-        say({"recorded": build.hex() if build else ""})
-        if writer.retained is not None:
-            writer.retained.objects.release()
-        if writer.ran:
-            start_upkeep(writer.store(), None)
-
-
-@contextlib.contextmanager
-def _alone_at(path: Path) -> Iterator[None]:
-    with try_locked(path.with_name(path.name + ".lock")) as is_alone:
-        if not is_alone:
-            raise ProvError(
-                f"another writer is already running at {path}",
-                hint="wait until the previous build has ended",
-            )
-        yield
-
-
-def _finish(writer: Writer, outcome: BuildDone | None) -> Oid | None:
-    """Record the build, unless no task ran, as in a dry run. Return its commit, if recorded."""
-    if not writer.ran and (outcome is None or not writer.service.store_path.is_dir()):
-        return None
-    if outcome is None:
-        outcome = _interrupted(writer.ran[0].began)
-    store = writer.store()
-    writer.ran += recover(store, missing_of(writer, outcome), outcome["began"])
-    if not writer.ran:
-        return None
-    for key in missing_of(writer, outcome):
-        writer.lose(key, "the task's process sent no report")
-    build = record(store, writer.ran, outcome, writer.lost)
-    publish(
-        store,
-        writer.ran,
-        writer.packed,
-        writer.service.environment,
-        lambda text: writer.say({"note": text}),
-        network=outcome.get("network", False),
-    )
-    return build
-
-
-def _interrupted(began: float) -> BuildDone:
-    """Return the end message for a build whose server exited without one."""
-    return {
-        "what": "done",
-        "targets": [],
-        "result": "interrupted",
-        "began": began,
-        "skipped": [],
-        "executed": [],
-    }
-
-
-def missing_of(writer: Writer, outcome: BuildDone) -> dict[TaskKey, str]:
-    """Return task -> BitBake's task hash, of ended tasks whose processes sent no report."""
-    reported = {run.key for run in writer.ran} | writer.lost.keys()
-    executed = {key_of_line(line): line.taskhash for line in outcome["executed"]}
-    return {key: task_hash for key, task_hash in sorted(executed.items()) if key not in reported}

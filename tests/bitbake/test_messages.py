@@ -53,6 +53,7 @@ END: dict[str, Any] = {
 }
 MESSAGES: dict[str, dict[str, Any]] = {
     "begin": NAMES,
+    "installed": NAMES,
     "end": NAMES | END,
     "lost": NAMES | {"why": "no room"},
     "has": NAMES | {"object": OBJECT},

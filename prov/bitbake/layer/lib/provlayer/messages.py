@@ -40,6 +40,12 @@ class BeginRequest(TaskNames):
     what: Literal["begin"]
 
 
+class InstalledRequest(TaskNames):
+    """The sysroots of the task are installed."""
+
+    what: Literal["installed"]
+
+
 class _EndRequest(TaskNames):
     what: Literal["end"]
     failed: bool

@@ -14,7 +14,7 @@ import time
 import bb
 import bb.compress.zstd
 
-from provlayer import facts, wire
+from provlayer import facts, installed, wire
 
 SOURCES = ("do_unpack", "do_patch", "do_configure", "do_compile", "do_install")
 """Tasks that read or write sources, which can be outside WORKDIR."""
@@ -34,10 +34,13 @@ def handle(event, d):
             _ended(event, d, task)
     except Exception as error:
         bb.note(f"prov: {event.__class__.__name__}: {error}")
-    if started and not ignored and bb.utils.to_boolean(d.getVar("PROV_SYSROOTS")):
+    if not started or ignored:
+        return
+    if bb.utils.to_boolean(d.getVar("PROV_SYSROOTS")):
         from provlayer import sysroot
 
         sysroot.begin(d, task)
+    installed.begin(d, task)
 
 
 def _started(d, task, *, ignored):
