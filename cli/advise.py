@@ -58,8 +58,8 @@ def command(
     only because a different package needs it at run time. `idle`: a declared host tool that was
     not executed. Without complete traces, prov lists candidates, or nothing.
 
-    For BitBake's recipes, prov reads what configure scripts wrote in their WORKDIRs, and --patch
-    prints lines for a configuration file.
+    For BitBake's recipes, unused dependencies are always candidates, and --patch prints lines for a
+    configuration file.
 
     With --prove, prov runs the recorded tasks in a scratch directory with empty directories instead
     of these dependencies. If all outputs are the same, they are not needed. Nothing is recorded.

@@ -7,45 +7,37 @@ not find; uses of packages are known only if the tasks have lists of reads.
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from prov.dependencies.advice import Advice
 from prov.dependencies.findings import (
-    RecordedReads,
+    Certainty,
+    Unused,
     find_floating,
     find_transitive,
     find_unused,
     traced_lookups,
 )
+from prov.dependencies.openembedded_reads import STAGING, OpenEmbeddedReader, is_native
 from prov.dependencies.patches import REMOVED
 from prov.dependencies.providers import Provider, provided_files
-from prov.dependencies.recorded import NEWEST, ReadsReader, stated_lookups
-from prov.dependencies.usage import NOWHERE, NeededPackage, Places
+from prov.dependencies.recorded import stated_lookups
 from prov.errors import NameUnknown, StoreError
 from prov.history.inputs import read_inputs
-from prov.history.names import RunName, runs
 from prov.reads.buildfiles.collect import BuildFiles
-from prov.reads.reads import decode_reads
-from prov.recipes.recipe import NATIVE, SYSROOT, SYSROOT_NATIVE
 from prov.records.build_list import BuildList, walk_builds
-from prov.records.entries import READS, SYSROOT_OF
 from prov.records.keys import TaskKey
-from prov.records.record import Record, read_run_record, read_workdir
-from prov.records.refs import runs_of
+from prov.records.record import read_run_record, read_workdir
 from prov.store.repository import Store
-from prov.worktree.attributes import Pair, at_path
+from prov.text import few
 
 BUILDER = "bitbake"
 """The fact `builder` of BitBake's builds."""
-STAGING = "do_populate_sysroot"
+PREPARING = ("do_prepare_recipe_sysroot", "do_configure")
+"""The tasks that need the recipes of DEPENDS; other tasks get additional ones from classes."""
 CONFIGURING = ("do_compile", "do_configure")
 """The tasks whose WORKDIR contains the files of a configure script; the first one counts."""
-_RECIPE = re.compile(r"[\w.+-]+")
-_NATIVE_MARKS = (NATIVE, "-cross", "-crosssdk")
-"""Parts of the names of recipes in the native sysroot."""
 
 
 def is_bitbakes(store: Store) -> bool:
@@ -60,11 +52,10 @@ class OpenEmbeddedAdvisor:
 
     store: Store
     minimum: int = 1
-    _reader: ReadsReader = field(init=False)
-    _staged: dict[tuple[str, str], Pair | None] = field(default_factory=dict)
+    _reader: OpenEmbeddedReader = field(init=False)
 
     def __post_init__(self) -> None:
-        self._reader = ReadsReader(self.store)
+        self._reader = OpenEmbeddedReader(self.store)
 
     def recipes(self) -> list[str]:
         """Return the recipes in the latest build."""
@@ -78,94 +69,38 @@ class OpenEmbeddedAdvisor:
         if build is None:
             raise NameUnknown(f"no build of {name} is recorded", hint="run `prov builds`")
         keys = sorted(build.lines(name))
-        recorded = {key: self._runs(key) for key in keys}
+        recorded = {key: self._reader.runs(key) for key in keys}
         declared = self._declared(keys)
-        chains = {
-            package.recipe: _chain(name, package.recipe, declared)
-            for own in recorded.values()
-            for run in own
-            for package in run.has
-        }
-        packages = [TaskKey.of(recipe, STAGING) for recipe in declared]
-        unused, unknown = find_unused(name, packages, recorded, minimum=self.minimum)
+        brought_by = {own: self._dependencies(build, own) for own in declared}
+        packages = {package for own in recorded.values() for run in own for package in run.has}
+        chains = {package.recipe: _chain(name, package.recipe, brought_by) for package in packages}
+        depends = self._declared([key for key in keys if key.task in PREPARING])
+        unused, unknown = find_unused(
+            name, [TaskKey.of(own, STAGING) for own in depends], recorded, minimum=self.minimum
+        )
         lookups = traced_lookups(recorded)
-        for path, texts in self._stated(keys, is_native=_is_native(name)).items():
+        for path, texts in self._stated(keys, is_native=is_native(name)).items():
             lookups.setdefault(path, []).extend(texts)
         others = [own for own in build.recipes() if own not in (name, *declared, *chains)]
         provided = provided_files(self.store.objects, self._providers(build, others), lookups)
         cyclic = frozenset(own for own in provided if name in self._dependencies(build, own))
+        bringers = {
+            own.recipe: frozenset(by for by, brought in brought_by.items() if own.recipe in brought)
+            for own in packages
+        }
         return Advice(
             name,
-            tuple(unused),
+            tuple(map(_explained, unused)),
             tuple(find_floating(name, lookups, provided, cyclic)),
-            tuple(find_transitive(name, chains, {}, recorded)),
+            tuple(find_transitive(name, chains, bringers, recorded)),
             unknown=tuple(unknown),
         )
-
-    def _newest(self, key: TaskKey) -> list[RunName]:
-        listed = [run for run in runs(self.store, key.recipe, key.task) if not run.failed]
-        return listed[:NEWEST]
-
-    def _runs(self, key: TaskKey) -> list[RecordedReads]:
-        """Return the runs of a task with packages in its sysroots."""
-        recorded = []
-        for run in self._newest(key):
-            record = read_run_record(self.store.objects, run.commit)
-            packages = tuple(self._packages(key, record))
-            data = record.text(self.store.objects, READS)
-            reads = decode_reads(data) if data else None
-            places = _places(record.facts(self.store.objects))
-            recorded.append(RecordedReads(key, reads, packages, places=places))
-        return recorded
-
-    def _packages(self, key: TaskKey, record: Record) -> Iterator[NeededPackage]:
-        """Yield the packages in the sysroots of a run."""
-        places = _places(record.facts(self.store.objects))
-        rows = record.text(self.store.objects, SYSROOT_OF).decode("utf-8", "replace").splitlines()
-        prefix = key.recipe[: key.recipe.rindex(".") + 1] if key.recipe.startswith("mc.") else ""
-        for row in rows:
-            name, _, task_hash = row.partition(" ")
-            if not _RECIPE.fullmatch(name):  # a fetched record may contain anything
-                continue
-            recipe = f"{prefix}{name}"
-            pair = self._staged_by(recipe, task_hash)
-            if pair is None:
-                yield NeededPackage(TaskKey.of(recipe, STAGING), (), self._reader.items([], places))
-                continue
-            own = places.native if _is_native(recipe) else places.target
-            items = self._reader.items([pair], places)
-            yield NeededPackage(TaskKey.of(recipe, STAGING), own, items)
-
-    def _staged_by(self, recipe: str, bitbake_hash: str) -> Pair | None:
-        """Return what a recipe staged with a BitBake task hash; None if it is not recorded."""
-        name = (recipe, bitbake_hash)
-        if name not in self._staged:
-            objects = self.store.objects
-            commits = self.store.refs.list(runs_of(TaskKey.of(recipe, STAGING))).values()
-            facts = {oid: read_run_record(objects, oid).facts(objects) for oid in commits}
-            self._staged[name] = next(
-                (
-                    self._content(read_workdir(objects, oid), own)
-                    for oid, own in facts.items()
-                    if own.get("bitbake-taskhash") == bitbake_hash
-                ),
-                None,
-            )
-        return self._staged[name]
-
-    def _content(self, workdir: Pair, facts: dict[str, str]) -> Pair | None:
-        """Return a recipe's part of a sysroot, which native recipes stage below its path."""
-        for top in (f"{facts.get('workdir', '')}/{SYSROOT_NATIVE}", ""):
-            node = at_path(self.store.objects, workdir, os.fsencode(f"sysroot-destdir{top}"))
-            if node is not None and node.is_directory:
-                return node.pair
-        return None
 
     def _declared(self, keys: list[TaskKey]) -> list[str]:
         """Return the recipes whose staged files a recipe's tasks need directly."""
         names: dict[str, None] = {}
         for key in keys:
-            for run in self._newest(key)[:1]:
+            for run in self._reader.newest(key)[:1]:
                 try:
                     inputs = read_inputs(self.store.objects, key, run.task_hash)
                 except StoreError:  # the inputs of a fetched run may stay on its machine
@@ -188,7 +123,7 @@ class OpenEmbeddedAdvisor:
     def _stated(self, keys: list[TaskKey], *, is_native: bool) -> dict[tuple[bool, str], list[str]]:
         tasks = {key.task: key for key in keys}
         key = next((tasks[task] for task in CONFIGURING if task in tasks), None)
-        for run in self._newest(key)[:1] if key is not None else ():
+        for run in self._reader.newest(key)[:1] if key is not None else ():
             facts = read_run_record(self.store.objects, run.commit).facts(self.store.objects)
             tree = read_workdir(self.store.objects, run.commit).tree
             files = BuildFiles(self.store.objects, tree, facts.get("workdir", ""))
@@ -200,27 +135,29 @@ class OpenEmbeddedAdvisor:
             key = TaskKey.of(recipe, STAGING)
             if build.line(key) is None:
                 continue
-            for run in self._newest(key)[:1]:
-                facts = read_run_record(self.store.objects, run.commit).facts(self.store.objects)
-                pair = self._content(read_workdir(self.store.objects, run.commit), facts)
-                yield Provider(key, _is_native(recipe), () if pair is None else (pair,))
+            for run in self._reader.newest(key)[:1]:
+                pair = self._reader.staged(run)
+                yield Provider(key, is_native(recipe), () if pair is None else (pair,))
 
 
-def _places(facts: dict[str, str]) -> Places:
-    workdir = facts.get("workdir", "")
-    if not workdir:
-        return NOWHERE
-    return Places((f"{workdir}/{SYSROOT}",), (f"{workdir}/{SYSROOT_NATIVE}",), is_sandboxed=False)
+def _chain(recipe: str, package: str, brought_by: Mapping[str, set[str]]) -> tuple[str, ...]:
+    """Return why a package is in the sysroots of a recipe; empty if that is not recorded.
 
-
-def _is_native(recipe: str) -> bool:
-    return any(mark in recipe for mark in _NATIVE_MARKS)
-
-
-def _chain(recipe: str, package: str, declared: list[str]) -> tuple[str, ...]:
-    if package in declared:
+    The hashes of tasks, and so the records, lack some dependencies, for example quilt-native.
+    """
+    if package in brought_by:
         return (f"{recipe} depends on {package}",)
-    return (f"{recipe} does not depend on {package}", "a dependency of it does")
+    for declared, brought in sorted(brought_by.items()):
+        if package in brought:
+            return (f"{recipe} depends on {declared}", f"which needs {package}")
+    return ()
+
+
+def _explained(unused: Unused) -> Unused:
+    """Return a finding with the reason why it is only a candidate: no BitBake task is traced."""
+    if unused.certainty != Certainty.CANDIDATE:
+        return unused
+    return replace(unused, reason=f"{few(unused.tasks)} opened none of its files")
 
 
 def configuration_of(advice: Advice) -> str:
@@ -231,6 +168,10 @@ def configuration_of(advice: Advice) -> str:
         for unused in advice.unused
         if unused.certainty in REMOVED
     ]
+    for unused in advice.unused:
+        if unused.certainty == Certainty.CANDIDATE:
+            lines.append(f"# {unused.reason}: build without it to confirm")
+            lines.append(f'# DEPENDS:remove:pn-{recipe} = "{unused.package.recipe}"')
     added = [transitive.package.recipe for transitive in advice.transitive]
     lines += [f'DEPENDS:append:pn-{recipe} = " {name}"' for name in added]
     for floating in advice.floating:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from prov.dependencies.openembedded_reads import BITBAKE_HASH, OpenEmbeddedReader
 from prov.dependencies.recorded import ReadsReader
 from prov.dependencies.usage import NeededPackage, Places
 from prov.errors import NameUnknown
 from prov.history.names import RunName
 from prov.reads.reads import Read, Reads, decode_reads
-from prov.records.entries import READS
+from prov.records.entries import READS, SYSROOT_OF
 from prov.records.record import Record, read_run_record
 from prov.store.repository import Store
 
@@ -51,24 +52,31 @@ class RunReads:
 def run_reads(store: Store, run: RunName) -> RunReads:
     """Return what a run read. Raises NameUnknown if its record has no list of reads."""
     record = read_run_record(store.objects, run.commit)
+    facts = record.facts(store.objects)
     data = record.text(store.objects, READS)
     if not data:
-        raise NameUnknown(f"the record of {run.tag} has no list of reads", hint=_hint(run, record))
+        raise NameUnknown(
+            f"the record of {run.tag} has no list of reads", hint=_hint(run, record, facts)
+        )
     reads = decode_reads(data)
-    facts = record.facts(store.objects)
     packages: Sequence[NeededPackage] = ()
     places = Places((), (), is_sandboxed=False)
     workdir = facts.get("workdir", "")
-    if record.is_recipes:
+    if SYSROOT_OF in record.parts:
+        recorded = OpenEmbeddedReader(store).read(run)
+        packages, places = recorded.packages, recorded.places
+    elif record.is_recipes:
         recorded = ReadsReader(store).read(run)
         packages, places = recorded.packages, recorded.places
         workdir = facts.get("seen-workdir", workdir)
     return RunReads(run, reads, group_rows(reads.rows, packages, places, workdir))
 
 
-def _hint(run: RunName, record: Record) -> str:
+def _hint(run: RunName, record: Record, facts: Mapping[str, str]) -> str:
     if record.is_recipes:
         return f"run `prov build --trace {run.key} {run.key}` to record one"
+    if BITBAKE_HASH in facts:
+        return "run the task again with `bitbake -f -c TASK RECIPE`; a restored task has no list"
     return "record a new run with `prov run --trace`"
 
 

@@ -329,3 +329,39 @@ def test_equal_outputs_are_skipped_on_the_next_machine(tmp_path: Path) -> None:
     one.prov("push")
     other.append("conf/local.conf", 'INHERIT:append = " idle"\n')
     assert other.built("quilt-native", "zlib-native") == 2
+
+
+PLANTED = (
+    'DEPENDS:append:pn-zlib-native = " attr-native"',
+    'DEPENDS:append:pn-pkgconfig-native = " zlib-native"',
+    # bring a check for a program of pseudo-native, which depends on pkgconfig-native
+    'do_configure:prepend:pn-pkgconfig-native = "    sed -i'
+    r" 's/^AC_OUTPUT/AC_PATH_PROG([PROBE], [pseudo])\nAC_OUTPUT/' ${S}/configure.ac; "
+    '"',
+    "do_compile:append:pn-pkgconfig-native ="
+    """ "    echo '#include <attr/libattr.h>' | ${CC} ${CPPFLAGS} -E - > /dev/null" """,
+)
+
+
+def test_planted_dependencies_of_two_recipes_are_named(tmp_path: Path) -> None:
+    """zlib-native does not use attr-native, nor does pkgconfig-native use zlib-native."""
+    build = OeBuild(tmp_path / "build").make(*PLANTED)
+    build.bitbake("pkgconfig-native", "pseudo-native")
+    answer = build.json("advise", "zlib-native", "pkgconfig-native")["recipes"]
+    zlib, pkgconfig = answer
+    unused = {row["package"]: row["certainty"] for row in zlib["unused"]}
+    assert unused == {"attr-native:do_populate_sysroot": "candidate"}
+    assert (zlib["floating"], zlib["transitive"], zlib["unknown"]) == ([], [], [])
+    unused = {row["package"]: row["certainty"] for row in pkgconfig["unused"]}
+    assert unused == {"zlib-native:do_populate_sysroot": "candidate"}
+    (floating,) = pkgconfig["floating"]
+    assert (floating["provider"], floating["cyclic"]) == ("pseudo-native", True)
+    assert floating["evidence"][0].endswith("build/config.log: program pseudo not found")
+    (transitive,) = pkgconfig["transitive"]
+    assert transitive["package"] == "attr-native:do_populate_sysroot"
+    assert transitive["evidence"][0].endswith("recipe-sysroot-native/usr/include/attr/libattr.h")
+    assert pkgconfig["unknown"] == []
+    groups = build.json("reads", "pkgconfig-native:do_configure")["groups"]
+    assert {"m4-native:do_populate_sysroot", "autoconf-native:do_populate_sysroot"} <= {
+        group["package"] for group in groups
+    }

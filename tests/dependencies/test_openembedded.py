@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from prov.dependencies.findings import Certainty
 from prov.dependencies.openembedded import (
     OpenEmbeddedAdvisor,
     configuration_of,
     is_bitbakes,
 )
 from prov.errors import NameUnknown
-from prov.reads.reads import COMPLETE, Read, Reads
+from prov.reads.reads import COMPLETE, NOT_RECORDED, Read, Reads
 from prov.records.entries import SYSROOT_OF
 from prov.store.repository import Store
 from tests.dependencies.story import add_entries, add_reads
@@ -34,7 +35,8 @@ def stage(recorder: Recorder, name: str, *needs: str) -> Recorded:
 @pytest.fixture
 def recorded(store: Store) -> Store:
     recorder = Recorder(store, BEGAN)
-    staged = [stage(recorder, name) for name in ("used", "unused", "brought", "floating")]
+    staged = [stage(recorder, name) for name in ("unused", "brought", "floating")]
+    staged.append(stage(recorder, "used", "brought"))
     staged.append(stage(recorder, "above", "app"))
     edges = {"needs": {f"{own}:do_populate_sysroot": "ab" * 32 for own in ("used", "unused")}}
     configure = recorder.run(
@@ -74,6 +76,40 @@ def test_unused_and_transitive_dependencies_need_reads(recorded: Store) -> None:
         'DEPENDS:remove:pn-app = "unused"',
         'DEPENDS:append:pn-app = " brought"',
     ]
+
+
+def test_without_traces_there_are_only_candidates(recorded: Store) -> None:
+    include = f"{WORKDIR}/recipe-sysroot/usr/include"
+    rows = [Read(f"{include}/used.h", "o"), Read(include, "d")]
+    add_reads(recorded, "app:do_configure", Reads.of(rows, COMPLETE, NOT_RECORDED))
+    advice = OpenEmbeddedAdvisor(recorded).advice("app")
+    (unused,) = advice.unused
+    reason = "app:do_configure opened none of its files"
+    assert (unused.package.recipe, unused.certainty) == ("unused", Certainty.CANDIDATE)
+    assert unused.reason == reason
+    assert configuration_of(advice).splitlines()[:2] == [
+        f"# {reason}: build without it to confirm",
+        '# DEPENDS:remove:pn-app = "unused"',
+    ]
+
+
+def test_a_package_is_transitive_only_if_a_recorded_dependency_explains_it(
+    recorded: Store,
+) -> None:
+    """BitBake's hashes lack some dependencies, for example quilt-native of do_patch."""
+    rows = "used hash-used\nfloating hash-floating\n"
+    add_entries(recorded, "app:do_configure", {SYSROOT_OF: rows.encode()})
+    read = Read(f"{WORKDIR}/recipe-sysroot/usr/include/floating.h", "o")
+    add_reads(recorded, "app:do_configure", Reads.of([read], COMPLETE, NOT_RECORDED))
+    assert OpenEmbeddedAdvisor(recorded).advice("app").transitive == ()
+
+
+def test_a_package_without_recorded_files_may_be_used(recorded: Store) -> None:
+    rows = "used hash-used\nunused restored\n"
+    add_entries(recorded, "app:do_configure", {SYSROOT_OF: rows.encode()})
+    add_reads(recorded, "app:do_configure", Reads.of([], COMPLETE, NOT_RECORDED))
+    unused = OpenEmbeddedAdvisor(recorded).advice("app").unused
+    assert [own.package.recipe for own in unused] == ["used"]
 
 
 def test_a_recipe_without_a_build(recorded: Store) -> None:
