@@ -75,6 +75,7 @@ def run_watched(
     ):
         source.write(data)
         source.seek(0)
+        begun_with = _size(git_dir)  # git may write before it is watched
         child = subprocess.Popen(
             command,
             stdin=source,
@@ -86,7 +87,7 @@ def run_watched(
         try:
             if watch.memory is not None:
                 limit_memory(child.pid, watch.memory)
-            status = _wait(child, git_dir, watch, (out.fileno(), err.fileno()))
+            status = _wait(child, git_dir, begun_with, watch, (out.fileno(), err.fileno()))
         except BaseException:
             _end(child, group=not watch.interactive)
             _remove_parts(git_dir)
@@ -98,12 +99,18 @@ def run_watched(
 
 
 def _wait(
-    child: subprocess.Popen[bytes], git_dir: Path, watch: Watch, outputs: Sequence[int]
+    child: subprocess.Popen[bytes],
+    git_dir: Path,
+    size_before: int,
+    watch: Watch,
+    outputs: Sequence[int],
 ) -> int:
-    """Wait for git and return its exit status. Raises an error when it exceeds a limit."""
+    """Wait for git and return its exit status. Raises an error when it exceeds a limit.
+
+    `size_before` is the size of the repository's packs before git was started, in bytes.
+    """
     patience = watch.patience
     pace = Pace(_WINDOW * patience, int(LEAST * patience))
-    size_before = _size(git_dir)
     last_move, last_count = time.monotonic(), 0
     for pause in _pauses():
         with contextlib.suppress(subprocess.TimeoutExpired):
