@@ -78,6 +78,12 @@ def add(
         bool,
         typer.Option("--devices", help="Accept outputs with device nodes, as in BitBake packages."),
     ] = False,
+    claims: Annotated[
+        bool,
+        typer.Option(
+            "--claims", help="Wait for tasks that another build runs, instead of running them too."
+        ),
+    ] = False,
     limit: Annotated[
         int,
         typer.Option("--push-limit", metavar="MB", min=1, help="Split pushes larger than this."),
@@ -128,6 +134,7 @@ def add(
         record_limit=record_limit << 20,
         workdirs=workdirs,
         devices=devices,
+        claims=claims,
     )
     new = _with_kind(new)
     _make_folder(new)
@@ -135,6 +142,8 @@ def add(
     words = [new.name, address.without_password(new.url), f"trust {new.trust}"]
     if new.push:
         words.append("push")
+    if new.claims:
+        words.append("claims")
     if new.static:
         words.append("plain files")
     say("  ".join(words))
@@ -283,6 +292,7 @@ class _Row:
     priority: int
     trust: str
     push: bool
+    claims: bool
     results: int | None
     """Number of results; None before the first contact."""
     problem: str
@@ -302,6 +312,7 @@ def _rows(
             remote.priority,
             remote.trust,
             remote.push,
+            remote.claims,
             counts.get(remote.name),
             pushing.last_problem(store, remote.name),
         )
@@ -313,6 +324,8 @@ def _print_row(row: _Row) -> None:
     words = [row.name, row.url, f"trust {row.trust}"]
     if row.push:
         words.append("push")
+    if row.claims:
+        words.append("claims")
     words.append("not contacted yet" if row.results is None else count_text(row.results, "result"))
     say("  ".join(words))
     if row.problem:

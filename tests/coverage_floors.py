@@ -40,6 +40,7 @@ FLOORS = {
     "prov.replay": 35,
     "prov.report": 70,
     "prov.scheduler": 69,
+    "prov.claims": 50,
     "prov.sharing": 64,
     "prov.statements": 83,
     "prov.store": 78,

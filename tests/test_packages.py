@@ -40,6 +40,7 @@ PACKAGES = (
     "prov.reads",
     "prov.tasks",
     "prov.wrapped",
+    "prov.claims",
     "prov.sharing",
     "prov.upkeep",
     "prov.doctor",

@@ -44,6 +44,7 @@ DEPLOYING = "refs/prov/deploying"
 REMOTE_INDEX = "refs/heads/prov/index"
 REMOTE_CONTENT = "refs/heads/prov/content"
 REMOTE_INCOMING = "refs/heads/prov/incoming/"
+REMOTE_CLAIMS = "refs/heads/prov/claims/"
 """Branches of a remote served by git; a store never has them."""
 
 

@@ -54,6 +54,8 @@ class Remote:
     """Whether builds also publish WORKDIRs."""
     devices: bool = False
     """Whether fetched outputs may contain device nodes and file capabilities."""
+    claims: bool = False
+    """Whether builds claim the tasks that they run, and wait for those that others run."""
     static: bool = False
     """Whether it is a read-only static cache instead of a git repository."""
 
@@ -125,6 +127,7 @@ def write_remote(store: Store, remote: Remote) -> None:
         "recordlimit": str(remote.record_limit),
         "workdirs": str(remote.workdirs).lower(),
         "devices": str(remote.devices).lower(),
+        "claims": str(remote.claims).lower(),
         "static": str(remote.static).lower(),
     }
     for name, value in values.items():
@@ -188,6 +191,7 @@ def _remote(name: str, fields: dict[str, str]) -> Remote:
             record_limit=int(fields.get("recordlimit", RECORD_LIMIT)),
             workdirs=fields.get("workdirs") == "true",
             devices=fields.get("devices") == "true",
+            claims=fields.get("claims") == "true",
             static=fields.get("static") == "true",
         )
     except (KeyError, ValueError) as error:

@@ -18,6 +18,7 @@ from prov.records.ids import CommitId, OutputId, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.lookup import Records
 from prov.records.outcomes import Outcome
+from prov.scheduler.claims import TaskClaims
 from prov.scheduler.fetching import Fetcher
 from prov.scheduler.ledger import Ledger
 from prov.scheduler.plan import Action, Known, Plan, edge_ids
@@ -43,9 +44,19 @@ class Questions:
     fetcher: Fetcher | None
     run_task: Callable[[TaskKey], Coroutine[Any, Any, Settled]]
     work: set[TaskKey]
+    claims: TaskClaims | None = None
+    """Claims tasks at a remote, if one is used for that."""
     impure: set[TaskKey] = field(default_factory=set)
     """Tasks whose results depend on a stale output or on leftovers in a WORKDIR."""
+    taken: set[TaskKey] = field(default_factory=set)
+    """Tasks whose outputs are needed, not only their WORKDIRs."""
     _asked: dict[tuple[str, TaskKey], asyncio.Task[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.taken = {*self.plan.graph.targets}
+        for step in self.plan.work:
+            node = self.plan.graph.nodes[step.key]
+            self.taken.update(node.from_, node.needs)
 
     def _ask(
         self, question: str, key: TaskKey, answer: Callable[[TaskKey], Answer]
@@ -138,9 +149,30 @@ class Questions:
             what = Outcome.STALE if step.action == Action.STALE else Outcome.UP_TO_DATE
             return self.ledger.settle(Settled(key, what, step.task_hash, step.output))
         oid = await self.hash(key)
-        output = None if await self._forced(key) else self.known.output(key, oid)
-        if output is None:
+        if await self._forced(key):
             return await self.run(key)
+        output = self.known.output(key, oid)
+        if output is None:
+            return await self._produce(key, oid)
+        return self._recorded(key, oid, output)
+
+    async def _produce(self, key: TaskKey, oid: TaskHash) -> Settled:
+        """Run a task, or take the result of a different build that runs it now."""
+        node = self.plan.graph.nodes[key]
+        impure = self.stands_on_impure(node)
+        if self.claims is None or impure or not self.starts_clean(key) or key not in self.taken:
+            return await self.run(key)
+        # claim the tasks of a chain in order, so that one build runs them all
+        await asyncio.gather(*(self.output(edge) for edge in node.after if edge in self.taken))
+        async with self.claims.claimed(key, oid) as found:
+            output = self.known.output(key, oid) if found else None
+            if output is None:
+                return await self.run(key)
+        return self._recorded(key, oid, output)
+
+    def _recorded(self, key: TaskKey, oid: TaskHash, output: OutputId) -> Settled:
+        """Return the outcome of a task whose result is recorded or published."""
+        step = self.plan.steps[key]
         self.stands_on_impure(self.plan.graph.nodes[key])
         number, commit = self.records.last_run(key, oid)
         settled = Settled(key, Outcome.CUT_OFF, oid, output, commit, number)

@@ -18,6 +18,7 @@ from prov.records.ids import CommitId, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.lookup import Records
 from prov.records.outcomes import Outcome
+from prov.scheduler.claims import TaskClaims
 from prov.scheduler.executor import Executor, LocalExecutor
 from prov.scheduler.fetching import Fetcher
 from prov.scheduler.jobserver import Jobserver
@@ -71,6 +72,7 @@ class Runner:
         records: Records | None = None,
         anywhere: Anywhere | None = None,
         publishers: Sequence[Publisher] = (),
+        claims: TaskClaims | None = None,
     ) -> Runner:
         """Return a runner of a plan on this machine.
 
@@ -87,7 +89,7 @@ class Runner:
         async def run_task(key: TaskKey) -> Settled:
             return await runner.run_task(key)
 
-        questions = Questions(plan, records, known, ledger, fetcher, run_task, work)
+        questions = Questions(plan, records, known, ledger, fetcher, run_task, work, claims)
         executor = LocalExecutor(workspace, plan.graph.nodes, plan.own)
         runner = Runner(
             workspace, plan, toolchains, options, executor, ledger, questions, publishers
@@ -140,6 +142,8 @@ class Runner:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupt)
         self._jobserver = Jobserver(self.options.jobs)
+        if self.questions.claims is not None:
+            self.questions.claims.start()
         try:
             contents = [self.questions.content(key) for key in self._results()]
             await asyncio.gather(*contents, return_exceptions=True)
@@ -160,8 +164,15 @@ class Runner:
     def _interrupt(self) -> None:
         """Stop all tasks on SIGINT or SIGTERM; a second signal kills them at once."""
         self._kill(signal.SIGKILL if self._interrupted else signal.SIGTERM)
-        self._interrupted = self._stopping = True
+        self._interrupted = True
+        self._stop()
         asyncio.get_running_loop().call_later(SECONDS_TO_STOP, self._kill, signal.SIGKILL)
+
+    def _stop(self) -> None:
+        """Start no more tasks."""
+        self._stopping = True
+        if self.questions.claims is not None:
+            self.questions.claims.stop()
 
     def _kill(self, number: int) -> None:
         """Send a signal to all tasks and transfers."""
@@ -232,7 +243,8 @@ class Runner:
         return self.ledger.settle(settled, result)
 
     def _fail(self, result: Result) -> None:
-        self._stopping = self._stopping or not self.options.keep_going
+        if not self.options.keep_going:
+            self._stop()
         self.ledger.fail(result)
 
     def _job(

@@ -140,6 +140,8 @@ class Session:
         Failed tasks are reported in the summary. Raises ProvError for other failures.
         """
         # a plan needs none of these, and importing them costs as much as planning 500 tasks
+        from prov.claims.keeper import keeping_claims
+        from prov.scheduler.claims import claims_of
         from prov.scheduler.run import Runner
         from prov.sharing.pushing import publishing
         from prov.tasks.stray_writes import StoreSeal, stray_writes
@@ -162,9 +164,12 @@ class Session:
         for text in self.caches.notes:
             progress.note(text)
         self.caches.notes.clear()
-        with publishing(
-            self.store, self._publishing_to(plan), self.caches.access, progress.note
-        ) as publishers:
+        remotes, access = self._publishing_to(plan), self.caches.access
+        claimed = self.caches.usable if plan.work else []
+        with (
+            keeping_claims(self.store, claimed, access) as keeper,
+            publishing(self.store, remotes, access, progress.note, keeper) as publishers,
+        ):
             runner = Runner.of(
                 workspace,
                 plan,
@@ -173,6 +178,7 @@ class Session:
                 dataclasses.replace(options, traced=traced),
                 anywhere=self.anywhere(plan.graph, workspace),
                 publishers=publishers,
+                claims=claims_of(keeper, options.jobs, progress.note),
             )
             summary = runner.run()
         if workspace.sandbox is None and summary.spans and not summary.interrupted:

@@ -161,6 +161,11 @@ class Caches:
             self.notes.append(f"{why}; continuing without it")
 
     @property
+    def usable(self) -> list[Remote]:
+        """The remotes that have not failed."""
+        return [remote for remote in self.remotes if remote.name not in self._dropped]
+
+    @property
     def incomplete(self) -> bool:
         """Whether a remote failed."""
         return bool(self._dropped)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from prov.claims.keeper import KeeperPipes
 from prov.errors import ProvError
 from prov.files import replace_file
 from prov.processes import start_detached
@@ -33,6 +34,8 @@ from prov.transport.access import Access
 
 QUIET = 5.0
 """Seconds without a new result after which the pending results are published."""
+QUIET_CLAIMED = 0.1
+"""As QUIET, for a remote at which other builds may wait for the results."""
 ENOUGH = 200
 """Number of pending results after which they are published, even if more arrive."""
 _PIPE_SIZE = 1 << 20
@@ -142,13 +145,23 @@ class Publisher:
     """All results of the build, sent at its end."""
 
     @staticmethod
-    def start(store: Store, remote: Remote, access: Access) -> Publisher:
+    def start(
+        store: Store, remote: Remote, access: Access, keeper: KeeperPipes | None = None
+    ) -> Publisher:
+        """Start the process; it tells the keeper what it has published, if both have one remote."""
         reader, writer = os.pipe()
         with contextlib.suppress(OSError):
             fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         os.set_blocking(writer, False)
         replace_file(status_file(store, remote.name), b"running\n", durable=False)
-        start_detached(lambda: _serve(store, remote, access, reader, writer))
+
+        def serve() -> None:
+            # an end of these pipes here would hide the end of the build
+            os.close(writer)
+            own = _publishers_end(keeper, remote)
+            _serve(store, remote, access, reader, own)
+
+        start_detached(serve)
         os.close(reader)
         return Publisher(store, remote, writer)
 
@@ -174,11 +187,16 @@ class Publisher:
 
 @contextlib.contextmanager
 def publishing(
-    store: Store, remotes: Iterable[Remote], access: Access, note: Callable[[str], None]
+    store: Store,
+    remotes: Iterable[Remote],
+    access: Access,
+    note: Callable[[str], None],
+    keeper: KeeperPipes | None = None,
 ) -> Iterator[list[Publisher]]:
     """Yield a background publisher for each remote that builds publish to.
 
-    Calls `note` with errors and warnings of the last push and of this one.
+    Calls `note` with errors and warnings of the last push and of this one. `keeper` keeps the
+    claims at its remote.
     """
     chosen = [remote for remote in remotes if remote.push]
     for remote in chosen:
@@ -187,7 +205,9 @@ def publishing(
             note(f"the last push to {remote.name} failed: {problem}")
         for warning in last_warnings(store, remote.name):
             note(warning)
-    publishers = [Publisher.start(store, remote, access) for remote in chosen]
+    publishers = [Publisher.start(store, remote, access, keeper) for remote in chosen]
+    if keeper is not None:
+        keeper.close_published()
     try:
         yield publishers
     finally:
@@ -195,6 +215,20 @@ def publishing(
             problem = publisher.close()
             if problem:
                 note(f"cannot publish to {publisher.remote.name}: {problem}")
+
+
+def _publishers_end(keeper: KeeperPipes | None, remote: Remote) -> KeeperPipes | None:
+    """Close the ends of a keeper's pipes that a remote's publisher does not use.
+
+    Returns the pipes, or None if the keeper has a different remote.
+    """
+    if keeper is None:
+        return None
+    keeper.close()
+    if keeper.remote == remote.name:
+        return keeper
+    keeper.close_published()
+    return None
 
 
 def _line(result: Shareable) -> str:
@@ -233,29 +267,36 @@ def last_warnings(store: Store, name: str) -> list[str]:
     return [line.removeprefix("warning ") for line in lines if line.startswith("warning ")]
 
 
-def _serve(store: Store, remote: Remote, access: Access, pipe: int, other_end: int) -> None:
+def _serve(
+    store: Store, remote: Remote, access: Access, pipe: int, keeper: KeeperPipes | None
+) -> None:
     """Publish the results that arrive through the pipe until it is closed."""
-    os.close(other_end)
+    quiet = QUIET if keeper is None else QUIET_CLAIMED
     status, count = status_file(store, remote.name), 0
     warnings: list[str] = []
     try:
-        for results, last in _batches(pipe, status.parent):
+        for results, last in _batches(pipe, status.parent, quiet):
             used = [result.task_hash for result in results] if last else ()
             outcome = push(store, remote, access, results, used=used, workdirs=remote.workdirs)
             count += len(outcome.published)
             warnings += outcome.notes
+            if keeper is not None:
+                keeper.drop(result.task_hash for result in results)
         text = f"ok {count}\n" + "".join(f"warning {warning}\n" for warning in warnings)
         replace_file(status, text.encode(), durable=False)
     except (ProvError, OSError) as error:
         replace_file(status, f"failed {error}\n".encode(), durable=False)
 
 
-def _batches(pipe: int, folder: Path) -> Iterable[tuple[list[Shareable], bool]]:
-    """Yield batches of results to publish; the last batch, marked True, has all results."""
+def _batches(pipe: int, folder: Path, quiet: float) -> Iterable[tuple[list[Shareable], bool]]:
+    """Yield batches of results to publish; the last batch, marked True, has all results.
+
+    A batch ends after `quiet` seconds without a new result.
+    """
     text, rest = b"", folder / "none"
     waiting: list[Shareable] = []
     while True:
-        ready, _, _ = select.select([pipe], [], [], QUIET if waiting else None)
+        ready, _, _ = select.select([pipe], [], [], quiet if waiting else None)
         chunk = os.read(pipe, 1 << 16) if ready else b""
         text += chunk
         *lines, text = text.split(b"\n")

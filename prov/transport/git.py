@@ -54,6 +54,14 @@ class PushFailed(Unreachable):
 
 
 @dataclass(frozen=True, slots=True)
+class Update:
+    """The change of one ref from an expected id to a new one; None is a missing ref."""
+
+    old: Oid | None
+    new: Oid | None
+
+
+@dataclass(frozen=True, slots=True)
 class Transport:
     """A remote's URL and the settings to connect to it."""
 
@@ -154,15 +162,8 @@ class Transport:
         if by_variable and self.is_ssh and "=" not in self.url:
             # git push negotiates by a fetch, which uses this command
             settings.append(f"remote.{self.url}.uploadpack={SENDING_BY_VARIABLE}")
-        options = [word for setting in settings for word in ("-c", setting)]
-        arguments = ["push", "--quiet", "--porcelain", "--no-verify", "--no-signed"]
-        if self.folder is not None:
-            arguments.append(f"--receive-pack={receiving_command(self.name, self.folder)}")
-        if len(updates) > 1:
-            arguments.append("--atomic")
-        arguments += [f"--force-with-lease={ref}:{_hex(oid)}" for ref, oid in expected.items()]
-        specs = [_update(ref, oid, leased=ref in expected) for ref, oid in updates.items()]
-        command = [*options, *arguments, "--end-of-options", self.url, *specs]
+        atomic = ["--atomic"] if len(updates) > 1 else []
+        command = self._push_command(settings, atomic, updates, expected)
         end = time.monotonic() + _LOCK_PATIENCE
         while True:
             try:
@@ -171,6 +172,38 @@ class Transport:
             except PushFailed as error:
                 if not self._wait_for_lock(error.words, end):
                     raise self._judged(git_dir, error, expected) from error
+
+    def push_each(self, git_dir: Path, updates: Mapping[str, Update]) -> set[str]:
+        """Update the refs that have their expected values; return their names.
+
+        Raises Declined if the server forbids an update, and Unreachable if it updated nothing for
+        another reason than a changed ref.
+        """
+        new = {ref: update.new for ref, update in updates.items()}
+        expected = {ref: update.old for ref, update in updates.items()}
+        try:
+            self._run(git_dir, self._push_command([], [], new, expected))
+        except PushFailed as error:
+            verdict = judge_push(error.rejected, error.words)
+            if verdict not in (Verdict.RACE, Verdict.UNCLEAR):
+                raise self._judged(git_dir, error, expected) from error
+            return updates.keys() - {rejection.ref for rejection in error.rejected}
+        return {*updates}
+
+    def _push_command(
+        self,
+        settings: Sequence[str],
+        options: Sequence[str],
+        updates: Mapping[str, Oid | None],
+        expected: Mapping[str, Oid | None],
+    ) -> list[str]:
+        arguments = [word for setting in settings for word in ("-c", setting)]
+        arguments += ["push", "--quiet", "--porcelain", "--no-verify", "--no-signed", *options]
+        if self.folder is not None:
+            arguments.append(f"--receive-pack={receiving_command(self.name, self.folder)}")
+        arguments += [f"--force-with-lease={ref}:{_hex(oid)}" for ref, oid in expected.items()]
+        specs = [_update(ref, oid, leased=ref in expected) for ref, oid in updates.items()]
+        return [*arguments, "--end-of-options", self.url, *specs]
 
     def _wait_for_lock(self, words: str, end: float) -> bool:
         """Return whether to retry a push that failed at a lock: in a local folder until `end`.

@@ -15,6 +15,7 @@ from prov.records.keys import TaskKey
 from prov.remote.settings import Remote
 from prov.sharing.pushing import (
     ENOUGH,
+    QUIET,
     Publisher,
     _batches,
     _line,
@@ -54,7 +55,7 @@ def through_pipe(folder: Path, data: bytes) -> list[tuple[list[Shareable], bool]
     os.write(writer, data)
     os.close(writer)
     try:
-        return list(_batches(reader, folder))
+        return list(_batches(reader, folder, QUIET))
     finally:
         os.close(reader)
 
@@ -95,7 +96,7 @@ def test_a_publisher_sends_results(store: Store) -> None:
     publisher.offer(COMPILE, task_hash(COMPILE), static_key(COMPILE))
     publisher.whole = [shareable(COMPILE), shareable(APP)]
     assert publisher.close() == ""
-    batches = list(_batches(reader, status_file(store, "cache").parent))
+    batches = list(_batches(reader, status_file(store, "cache").parent, QUIET))
     os.close(reader)
     assert batches == [(publisher.whole, True)]
 

@@ -1,0 +1,1 @@
+"""Claims: builds on several machines run each task once."""

@@ -1,0 +1,1 @@
+"""Claims of builds that share a remote."""
