@@ -10,6 +10,7 @@ in it before that are not reported.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Callable
@@ -46,6 +47,8 @@ class WatchedDirectory:
     path: bytes
     problem: str = ""
     """Why events are missing; empty if none is."""
+    is_too_large: bool = False
+    """Whether the directory has more folders than the kernel's limit allowed."""
     _numbers: dict[bytes, int] = field(default_factory=dict)
     """Folder, relative to the directory -> its watch; empty name for the directory."""
 
@@ -91,7 +94,7 @@ class GrowingWatch:
 
         The search for folders causes events itself: drain them before a command starts.
         """
-        directory.problem = self._problem
+        directory.problem, directory.is_too_large = self._problem, False
         try:
             if self._instance < 0:
                 self._instance = open_instance()
@@ -157,15 +160,17 @@ class GrowingWatch:
         With a mask, the folders in it are reported with it: they appeared together with `top`.
         """
         pending = [top]
-        try:
-            while pending:
-                folder = pending.pop()
+        while pending and not directory.is_too_large:
+            folder = pending.pop()
+            try:
                 inside = self._add_folder(directory, folder)
-                pending += (joined(folder, name) for name in inside)
-                for name in inside if mask else ():
-                    self.hear(directory, folder, name, mask)
-        except OSError as error:
-            directory.problem = directory.problem or watch_problem(error)
+            except OSError as error:
+                directory.problem = directory.problem or watch_problem(error)
+                directory.is_too_large = error.errno == errno.ENOSPC
+                continue
+            pending += (joined(folder, name) for name in inside)
+            for name in inside if mask else ():
+                self.hear(directory, folder, name, mask)
 
     def _add_folder(self, directory: WatchedDirectory, folder: bytes) -> list[bytes]:
         """Watch a folder, and return the names of the folders in it. Raises OSError."""

@@ -191,15 +191,19 @@ class WatchedWorkdirs:
 
     def _add(self, workdir: _Workdir) -> None:
         """Watch a WORKDIR in which no task runs, unless it is watched."""
-        if workdir.directory.is_watched and not workdir.directory.problem:
+        directory = workdir.directory
+        if directory.is_too_large or (directory.is_watched and not directory.problem):
             return
-        self._watch.remove(workdir.directory)
+        self._watch.remove(directory)
         self._remove_idle(MOST_IDLE, workdir)
-        self._watch.add(workdir.directory)
-        if workdir.directory.problem:  # the watches of others may have used up the limit
-            self._watch.remove(workdir.directory)
+        self._watch.add(directory)
+        if directory.is_too_large:  # the watches of others may have used up the limit
+            self._watch.remove(directory)
             self._remove_idle(0, workdir)
-            self._watch.add(workdir.directory)
+            self._watch.add(directory)
+        if directory.is_too_large:
+            # it leaves the limit to others, and is not tried again
+            self._watch.remove(directory)
         self._change()
 
     def _remove_idle(self, most: int, needed: _Workdir) -> None:

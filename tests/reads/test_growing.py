@@ -144,9 +144,13 @@ def test_after_an_overflow_nothing_is_watched(watched: Watched) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read all folders")
 def test_an_unreadable_folder_is_a_problem(tmp_path: Path) -> None:
-    folder = tmp_path / "closed"
-    folder.mkdir(mode=0)
+    for name in ("a", "closed", "z"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("")
+    (tmp_path / "closed").chmod(0)
     made = Watched(tmp_path)
     made.begin()
     assert made.directory.problem == "cannot watch a folder: Permission denied"
-    folder.chmod(0o700)
+    made.read("a/file", "z/file")
+    assert made.take() == ["a/file", "z/file"]
+    (tmp_path / "closed").chmod(0o700)
