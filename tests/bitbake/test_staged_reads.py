@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from tests.bitbake.staged import Directories, Level, Staged, live, staged_below
 
-pytestmark = [pytest.mark.process, live]
+pytestmark = [
+    pytest.mark.process,
+    live,
+    pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed"),
+]
 
 CONF = 'BASE_DEPENDS = "inner"\n'
 
@@ -89,12 +94,23 @@ def test_planted_dependencies_are_named(built: Staged) -> None:
         "transitive": ["inner:do_populate_sysroot"],
         "unknown": [],
     }
-    assert built.ask("advise", "probe", "--patch").splitlines() == [
+    reason, *lines = built.ask("advise", "probe", "--patch").splitlines()
+    assert reason.startswith("# probe:do_compile, probe:do_configure, ")
+    assert reason.endswith(" opened none of its files: build without it to confirm")
+    assert lines == [
+        '# DEPENDS:remove:pn-probe = "late-native"',
         'DEPENDS:append:pn-probe = " inner"',
         "# probe:do_compile: probe-1.0/config.log: header extra.h not found:"
         " declare it, or disable it in PACKAGECONFIG",
         'DEPENDS:append:pn-probe = " extra"',
     ]
+
+
+def test_blame_lists_the_headers_of_an_object(built: Staged) -> None:
+    said = built.ask("blame", "probe:do_compile@workdir/probe-1.0/probe.o")
+    include = "recipe-sysroot/usr/include"
+    assert f"{include}/base/base.h  from base:do_populate_sysroot" in said
+    assert f"{include}/inner.h  from inner:do_populate_sysroot" in said
 
 
 def test_used_dependencies_are_not_named(built: Staged) -> None:
