@@ -81,7 +81,7 @@ class Service:
     _objects: SharedObjects | None = None
 
     def store(self) -> Store:
-        """Return the store, which is created if it is missing. Raises ProvError, OSError."""
+        """Return the store; create it if it is missing. Raises ProvError, OSError."""
         return self._open().store
 
     def _open(self) -> _OpenStore:

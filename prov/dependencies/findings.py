@@ -53,7 +53,7 @@ class RecordedReads:
     is_isolated: bool = False
     """Whether no process outside could read files for it: it had a sandbox, and no network."""
     tool_files: Mapping[str, str] = field(default_factory=dict)
-    """Name of such a tool -> its path without symbolic links, if that is recorded."""
+    """Name of such a tool -> its path without symbolic links, if the record states it."""
 
     @cached_property
     def uses(self) -> Uses:

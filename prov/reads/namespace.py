@@ -108,7 +108,7 @@ class Namespace:
     _before: dict[bytes, Before | None] = field(default_factory=dict)
 
     def find(self, folder: bytes, path: bytes, *, follow: bool = True) -> Resolved:
-        """Return the end of a path; in a loop of links, the last link that was followed.
+        """Return the end of a path; in a loop of links, the last one on the way.
 
         `folder` is the canonical folder that a relative path starts from. With `follow`, a link at
         the end is followed.

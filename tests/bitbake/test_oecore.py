@@ -1,4 +1,4 @@
-"""Builds of OE-core's recipes: hashes do not change, restored files are those that were built, and
+"""Builds of OE-core's recipes: hashes do not change, restored files equal the built ones, and
 owners and modes under pseudo are recorded.
 
 The tests take minutes. They need an ordinary user, since BitBake refuses to run as root, and
