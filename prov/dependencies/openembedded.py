@@ -36,6 +36,8 @@ BUILDER = "bitbake"
 """The fact `builder` of BitBake's builds."""
 PREPARING = ("do_prepare_recipe_sysroot", "do_configure")
 """The tasks that need the recipes of DEPENDS; other tasks get additional ones from classes."""
+FAKEROOT = "pseudo-native"
+"""The recipe that BitBake executes from outside the sysroots, for fakeroot tasks."""
 CONFIGURING = ("do_compile", "do_configure")
 """The tasks whose WORKDIR contains the files of a configure script; the first one counts."""
 
@@ -74,7 +76,8 @@ class OpenEmbeddedAdvisor:
         brought_by = {own: self._dependencies(build, own) for own in declared}
         packages = {package for own in recorded.values() for run in own for package in run.has}
         chains = {package.recipe: _chain(name, package.recipe, brought_by) for package in packages}
-        depends = self._declared([key for key in keys if key.task in PREPARING])
+        prepared = self._declared([key for key in keys if key.task in PREPARING])
+        depends = [own for own in prepared if own.rpartition(".")[2] != FAKEROOT]
         unused, unknown = find_unused(
             name, [TaskKey.of(own, STAGING) for own in depends], recorded, minimum=self.minimum
         )

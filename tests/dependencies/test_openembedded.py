@@ -93,6 +93,18 @@ def test_without_traces_there_are_only_candidates(recorded: Store) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["pseudo-native", "mc.two.pseudo-native"])
+def test_pseudo_is_used_outside_the_sysroots(store: Store, name: str) -> None:
+    recorder = Recorder(store, BEGAN)
+    edges = {"needs": {f"{name}:do_populate_sysroot": "ab" * 32}}
+    facts = {"workdir": WORKDIR, "bitbake-taskhash": "hash-app"}
+    configure = recorder.run("app:do_configure", {"script": ""}, {}, edges=edges, facts=facts)
+    recorder.build(stage(recorder, name), configure, facts={"builder": "bitbake"})
+    add_entries(store, "app:do_configure", {SYSROOT_OF: f"{name} hash-{name}\n".encode()})
+    add_reads(store, "app:do_configure", Reads.of([], COMPLETE, NOT_RECORDED))
+    assert OpenEmbeddedAdvisor(store).advice("app").unused == ()
+
+
 def test_a_package_is_transitive_only_if_a_recorded_dependency_explains_it(
     recorded: Store,
 ) -> None:
