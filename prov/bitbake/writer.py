@@ -13,7 +13,7 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from prov.bitbake.build_record import TaskRun
@@ -39,7 +39,10 @@ from prov.bitbake.workers import RecordingWorker, RecordingWorkers
 from prov.errors import ProvError, SysrootError
 from prov.reads.workdirs import TaskOpens, WatchedWorkdirs
 from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE
+from prov.records.ids import StaticKey
 from prov.records.keys import TaskKey
+from prov.sharing.claiming import ResultClaims, claimed_remote, wait_for_others
+from prov.store.objects import Oid
 from prov.store.repository import Store
 
 LOOKING = ("begin", "end")
@@ -97,6 +100,8 @@ class Writer:
     watched: WatchedWorkdirs = field(
         default_factory=lambda: WatchedWorkdirs((SYSROOT, SYSROOT_NATIVE), NOT_WATCHED)
     )
+    claims: ResultClaims | None = None
+    """The claims of this build."""
     _listening: socket.socket | None = None
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _workers: RecordingWorkers = field(init=False)
@@ -144,6 +149,8 @@ class Writer:
                 breathed = time.monotonic()
                 self._breathe()
         self._workers.close()
+        if self.claims is not None:
+            self.claims.close()
         return outcome
 
     def _sockets(self) -> list[socket.socket]:
@@ -195,9 +202,41 @@ class Writer:
             names = {tid: ObjectName(*parts) for tid, parts in question["objects"].items()}
             shared = self._shared(network=question["network"])
             available = shared.which(names)
+            missing = [name for tid, name in names.items() if tid not in available]
+            if missing and self._await_others(shared, missing, question.get("wait", 0.0)):
+                available = shared.which(names)
             for note in shared.take_notes():
                 self.say({"note": note})
         self.say({"which": sorted(available)})
+
+    def _await_others(
+        self, shared: SharedObjects, missing: Sequence[ObjectName], seconds: float
+    ) -> bool:
+        """Wait for missing objects that other builds make, and prepare to claim the others.
+
+        Returns whether objects have become available.
+        """
+        remote = claimed_remote(shared.caches.usable)
+        if remote is None:
+            return False
+        store, access = shared.store, shared.caches.access
+        if self.claims is None:
+            self.claims = ResultClaims(store, remote, access, self._close_sockets)
+        for name in missing:
+            self.claims.expect(name.pn, name.static_key)
+        # running tasks would wait, too
+        if not seconds or self.running:
+            return False
+        names: dict[Oid, str] = {name.static_key: name.key for name in missing}
+        return wait_for_others(store, remote, access, names, seconds, self._note)
+
+    def _note(self, text: str) -> None:
+        self.say({"note": text})
+
+    def _close_sockets(self) -> None:
+        """Close the sockets of this process, in a fork."""
+        for each in self._sockets():
+            each.close()
 
     def _shared(self, *, network: bool) -> SharedObjects:
         """Return the objects of shared state, for a question that changes what is known of them."""
@@ -280,6 +319,8 @@ class Writer:
         return True
 
     def _begin(self, task: BuildTask) -> None:
+        if self.claims is not None and not task.setscene:
+            self.claims.begin(task.pn)
         mine = self.running[task.key] = _Running(task)
         for other in self.running.values():
             if other is not mine and other.task.workdir == task.workdir:
@@ -339,8 +380,11 @@ class Writer:
         if isinstance(result, Captured):
             assert message["what"] == "end"
             self.ran.append(TaskRun.of(task, message, result))
+            packed = self.packed.get(task.key)
             if not result.shared:
                 self.packed.pop(task.key, None)
+            elif self.claims is not None and packed is not None and not packed.taken:
+                self.claims.made(task.key, result.task_hash, StaticKey(packed.key))
         elif isinstance(result, Packed):
             self.packed[task.key] = result
             return {"packed": result.ids}

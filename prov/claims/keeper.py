@@ -35,13 +35,15 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from prov.claims.remote_claims import SECONDS, Claim, Claims
 from prov.errors import ProvError
 from prov.processes import start_detached
-from prov.records.ids import TaskHash
+from prov.records.ids import StaticKey, TaskHash
 from prov.remote.git_remote import GitRemote
+from prov.remote.index import Index
 from prov.remote.opening import open_git_remote
 from prov.remote.settings import Remote
 from prov.store.objects import Oid
@@ -60,11 +62,11 @@ LONGEST_WAIT = 4 * 3600.0
 class ClaimStore(Protocol):
     """Where builds claim tasks: `prov.claims.remote_claims.Claims`."""
 
-    def read(self) -> dict[TaskHash, Claim]: ...
+    def read(self) -> dict[Oid, Claim]: ...
 
-    def take(self, expected: Mapping[TaskHash, Oid | None]) -> dict[TaskHash, Oid]: ...
+    def take(self, expected: Mapping[Oid, Oid | None]) -> dict[Oid, Oid]: ...
 
-    def release(self, held: Mapping[TaskHash, Oid]) -> None: ...
+    def release(self, held: Mapping[Oid, Oid]) -> None: ...
 
 
 @dataclass(slots=True)
@@ -81,36 +83,36 @@ class Keeper:
     """The claims of one build. `now` is a clock in seconds."""
 
     claims: ClaimStore
-    find: Callable[[Iterable[TaskHash]], set[TaskHash]]
+    find: Callable[[Iterable[Oid]], set[Oid]]
     """Updates the remote's index and returns the tasks that it has results of."""
     answer: Callable[[str], None]
     """Sends a line to the build."""
     now: Callable[[], float] = time.monotonic
-    held: dict[TaskHash, Oid] = field(default_factory=dict)
-    finished: set[TaskHash] = field(default_factory=set)
+    held: dict[Oid, Oid] = field(default_factory=dict)
+    finished: set[Oid] = field(default_factory=set)
     """Held claims of tasks whose results the publisher has."""
-    wanted: dict[TaskHash, float] = field(default_factory=dict)
+    wanted: dict[Oid, float] = field(default_factory=dict)
     """Tasks that the build waits for, with the times of its requests."""
-    seen: dict[TaskHash, SeenClaim] = field(default_factory=dict)
+    seen: dict[Oid, SeenClaim] = field(default_factory=dict)
     """The claims that the wanted tasks wait for."""
     has_publisher: bool = True
     may_claim: bool = True
     """False if the build does not publish, or the server forbids it. It then waits for others."""
     works: bool = True
-    _released: dict[TaskHash, Oid] = field(default_factory=dict)
+    _released: dict[Oid, Oid] = field(default_factory=dict)
     _next_look: float = 0.0
     _next_renewal: float = 0.0
 
     def from_build(self, line: str) -> None:
         """Take a line of the build."""
-        word, task_hash = _parse(line)
+        word, result = _parse(line)
         if word == "want":
-            self.wanted[task_hash] = self.now()
+            self.wanted[result] = self.now()
             self._next_look = 0.0
         elif word == "done" and self.has_publisher:
-            self.finished |= self.held.keys() & {task_hash}
+            self.finished |= self.held.keys() & {result}
         else:
-            self._drop(task_hash)
+            self._drop(result)
 
     def from_publisher(self, line: str) -> None:
         """Take a line of the publisher."""
@@ -118,20 +120,20 @@ class Keeper:
 
     def build_ended(self) -> None:
         """Release the claims of tasks whose results the publisher does not have."""
-        for task_hash in [*self.wanted, *(self.held.keys() - self.finished)]:
-            self._drop(task_hash)
+        for result in [*self.wanted, *(self.held.keys() - self.finished)]:
+            self._drop(result)
 
     def publisher_ended(self) -> None:
         """Release the claims of tasks that the publisher has not published."""
         self.has_publisher = False
-        for task_hash in [*self.finished]:
-            self._drop(task_hash)
+        for result in [*self.finished]:
+            self._drop(result)
 
-    def _drop(self, task_hash: TaskHash) -> None:
-        self.wanted.pop(task_hash, None)
-        self.finished.discard(task_hash)
-        if task_hash in self.held:
-            self._released[task_hash] = self.held.pop(task_hash)
+    def _drop(self, result: Oid) -> None:
+        self.wanted.pop(result, None)
+        self.finished.discard(result)
+        if result in self.held:
+            self._released[result] = self.held.pop(result)
 
     def pause(self) -> float | None:
         """Return the seconds until `work` has something to do, or None if it has nothing."""
@@ -181,31 +183,31 @@ class Keeper:
             self._watch()
         self._announce()
 
-    def _out_of_patience(self) -> list[TaskHash]:
+    def _out_of_patience(self) -> list[Oid]:
         last = self.now() - LONGEST_WAIT
-        return [task_hash for task_hash, since in self.wanted.items() if since < last]
+        return [result for result, since in self.wanted.items() if since < last]
 
     def _watch(self) -> None:
         """Read the claims that the wanted tasks wait for."""
         there, now = self.claims.read(), self.now()
         before, self.seen = self.seen, {}
-        for task_hash in self.wanted.keys() & there:
-            claim, last = there[task_hash], before.get(task_hash)
+        for result in self.wanted.keys() & there:
+            claim, last = there[result], before.get(result)
             if last is None:
                 last = SeenClaim(claim, now)
             elif last.claim.commit != claim.commit:
                 last = SeenClaim(claim, now, last.is_announced)
-            self.seen[task_hash] = last
+            self.seen[result] = last
 
     def _claim(self) -> None:
         """Claim the free tasks, and let the build run those that no result was published of."""
-        free: dict[TaskHash, Oid | None] = {}
-        for task_hash in self.wanted:
-            seen = self.seen.get(task_hash)
+        free: dict[Oid, Oid | None] = {}
+        for result in self.wanted:
+            seen = self.seen.get(result)
             if seen is None:
-                free[task_hash] = None
+                free[result] = None
             elif seen.since + seen.claim.seconds <= self.now():
-                free[task_hash] = seen.claim.commit
+                free[result] = seen.claim.commit
         if not free:
             return
         ready = self._take(free) if self.may_claim else free.keys()
@@ -214,8 +216,8 @@ class Keeper:
         self._answer("found", found)
         self._answer("run", ready - found)
 
-    def _take(self, free: Mapping[TaskHash, Oid | None]) -> set[TaskHash]:
-        """Claim tasks; return those that are claimed now."""
+    def _take(self, free: Mapping[Oid, Oid | None]) -> set[Oid]:
+        """Claim tasks; return those whose claims succeeded."""
         try:
             taken = self.claims.take(free)
         except Declined as error:
@@ -228,25 +230,25 @@ class Keeper:
         self.held |= taken
         return {*taken}
 
-    def _answer(self, word: str, task_hashes: Iterable[TaskHash]) -> None:
-        """Answer requests; the claims of results that are found are released."""
-        for task_hash in task_hashes:
-            self.answer(f"{word} {task_hash.hex()}")
+    def _answer(self, word: str, results: Iterable[Oid]) -> None:
+        """Answer requests; release the claims of found results."""
+        for result in results:
+            self.answer(f"{word} {result.hex()}")
             if word == "found":
-                self._drop(task_hash)
-            self.wanted.pop(task_hash, None)
+                self._drop(result)
+            self.wanted.pop(result, None)
 
     def _announce(self) -> None:
-        for task_hash in self.wanted:
-            seen = self.seen.get(task_hash)
+        for result in self.wanted:
+            seen = self.seen.get(result)
             if seen is not None and not seen.is_announced:
                 seen.is_announced = True
-                self.answer(f"wait {task_hash.hex()} {seen.claim.holder}")
+                self.answer(f"wait {result.hex()} {seen.claim.holder}")
 
 
-def _parse(line: str) -> tuple[str, TaskHash]:
+def _parse(line: str) -> tuple[str, Oid]:
     word, _, text = line.partition(" ")
-    return word, TaskHash(bytes.fromhex(text))
+    return word, bytes.fromhex(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,18 +273,18 @@ class KeeperPipes:
         """Close the publisher's end, in every other process."""
         os.close(self.published)
 
-    def drop(self, task_hashes: Iterable[TaskHash]) -> None:
+    def drop(self, results: Iterable[Oid]) -> None:
         """As the publisher, let the keeper release claims."""
-        for task_hash in task_hashes:
+        for result in results:
             with contextlib.suppress(BrokenPipeError):
-                os.write(self.published, f"drop {task_hash.hex()}\n".encode())
+                os.write(self.published, f"drop {result.hex()}\n".encode())
 
 
 @contextlib.contextmanager
 def keeping_claims(
     store: Store, remotes: Iterable[Remote], access: Access
 ) -> Iterator[KeeperPipes | None]:
-    """Run a keeper of claims at the first remote that is used for them; None without one."""
+    """Run a keeper of claims at the first remote with claims; None without one."""
     claimed = (remote for remote in remotes if remote.claims and not remote.static)
     remote = next(claimed, None)
     if remote is None:
@@ -295,8 +297,10 @@ def keeping_claims(
         pipes.close()
 
 
-def start_keeper(store: Store, remote: Remote, access: Access) -> KeeperPipes:
-    """Start the process that keeps a build's claims at a remote."""
+def start_keeper(
+    store: Store, remote: Remote, access: Access, prepare: Callable[[], None] = lambda: None
+) -> KeeperPipes:
+    """Start the process that keeps a build's claims at a remote. It calls `prepare` first."""
     requests, request_writer = os.pipe()
     answers, answer_writer = os.pipe()
     published, published_writer = os.pipe()
@@ -305,13 +309,14 @@ def start_keeper(store: Store, remote: Remote, access: Access) -> KeeperPipes:
     build = os.pidfd_open(os.getpid())
 
     def serve() -> None:
+        prepare()
         # an end of these pipes here would hide the end of the other processes
         pipes.close()
         pipes.close_published()
         opened = open_git_remote(remote, store, access)
         with opened.scratch(without_store=True) as scratch:
             claims = Claims(opened, scratch, socket.gethostname())
-            keeper = Keeper(claims, lambda wanted: _find(opened, wanted), _writer(answer_writer))
+            keeper = Keeper(claims, partial(find_results, opened), _writer(answer_writer))
             keeper.may_claim = remote.push
             _serve(keeper, requests, published, build)
 
@@ -321,12 +326,21 @@ def start_keeper(store: Store, remote: Remote, access: Access) -> KeeperPipes:
     return pipes
 
 
-def _find(remote: GitRemote, task_hashes: Iterable[TaskHash]) -> set[TaskHash]:
-    """Update a remote's index; return the tasks that it has results of. Raises Unreachable."""
-    wanted = [*task_hashes]
+def find_results(remote: GitRemote, results: Iterable[Oid]) -> set[Oid]:
+    """Update a remote's index; return the results that it has. Raises Unreachable.
+
+    A result is named by its task hash or, if BitBake made it, by its static key.
+    """
+    wanted = [*results]
     remote.refresh(whole=False)
     remote.look_up(wanted)
-    return {task_hash for task_hash in wanted if remote.index.find(task_hash)}
+    return {result for result in wanted if _has_result(remote.index, result)}
+
+
+def _has_result(index: Index, result: Oid) -> bool:
+    """Return whether an index has a task hash or a static key."""
+    by_hash = index.find(TaskHash(result))
+    return bool(by_hash) or index.find_static(StaticKey(result)) is not None
 
 
 def _writer(fd: int) -> Callable[[str], None]:

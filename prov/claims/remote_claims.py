@@ -1,7 +1,8 @@
 """Claim tasks at a git remote, so that of several builds that share it only one runs each task.
 
-A claim is a branch, `refs/heads/prov/claims/HASH`, named for the task hash. Its commit has an empty
-tree, and a message that states the holder and the seconds after which an unchanged claim expires:
+A claim is a branch, `refs/heads/prov/claims/HASH`. HASH is the task hash or, of an object of
+BitBake's shared state, the static key. Its commit has an empty tree, and a message that states the
+holder and the seconds after which an unchanged claim expires:
 
     holder HOST
     seconds 60
@@ -22,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prov.errors import StoreError
-from prov.records.ids import TaskHash
 from prov.records.refs import REMOTE_CLAIMS
 from prov.remote.git_remote import GitRemote
 from prov.remote.incoming import make_commit
@@ -65,7 +65,7 @@ class Claims:
     """A repository for the commits."""
     holder: str
 
-    def read(self) -> dict[TaskHash, Claim]:
+    def read(self) -> dict[Oid, Claim]:
         """Return all claims at the remote. Raises Unreachable."""
         copied = f"+{REMOTE_CLAIMS}*:{_COPIES}*"
         transport = self.remote.transport
@@ -74,37 +74,37 @@ class Claims:
         copies = RefStore(self.scratch).list(_COPIES)
         hashes = {ref.removeprefix(_COPIES): oid for ref, oid in copies.items()}
         return {
-            TaskHash(bytes.fromhex(text)): _read(objects, oid)
+            bytes.fromhex(text): _read(objects, oid)
             for text, oid in hashes.items()
             if _HASH.fullmatch(text)
         }
 
-    def take(self, expected: Mapping[TaskHash, Oid | None]) -> dict[TaskHash, Oid]:
+    def take(self, expected: Mapping[Oid, Oid | None]) -> dict[Oid, Oid]:
         """Create, renew or take over claims that have the expected commits.
 
         Their commits are those that `read` returned last, or None for no claim. Returns the new
         commits of those that succeeded. Raises Declined and Unreachable.
         """
         # a server can forbid updates to other commits than children
-        new = {task_hash: self._write([old] if old else []) for task_hash, old in expected.items()}
+        new = {result: self._write([old] if old else []) for result, old in expected.items()}
         taken = self._push({each: Update(old, new[each]) for each, old in expected.items()})
-        return {task_hash: new[task_hash] for task_hash in taken}
+        return {result: new[result] for result in taken}
 
-    def release(self, held: Mapping[TaskHash, Oid]) -> None:
+    def release(self, held: Mapping[Oid, Oid]) -> None:
         """Delete claims that still have the expected commits. Raises Declined and Unreachable."""
-        self._push({task_hash: Update(oid, None) for task_hash, oid in held.items()})
+        self._push({result: Update(oid, None) for result, oid in held.items()})
 
     def _write(self, parents: list[Oid]) -> Oid:
         nonce = secrets.token_hex(8)
         text = f"holder {self.holder}\nseconds {SECONDS}\nnonce {nonce}"
         return make_commit(self.scratch, parents, text, seconds=int(time.time()))
 
-    def _push(self, updates: Mapping[TaskHash, Update]) -> set[TaskHash]:
-        refs = {f"{REMOTE_CLAIMS}{task_hash.hex()}": task_hash for task_hash in updates}
+    def _push(self, updates: Mapping[Oid, Update]) -> set[Oid]:
+        refs = {f"{REMOTE_CLAIMS}{result.hex()}": result for result in updates}
         if not refs:
             return set()
         updated = self.remote.transport.push_each(
-            self.scratch, {ref: updates[task_hash] for ref, task_hash in refs.items()}
+            self.scratch, {ref: updates[result] for ref, result in refs.items()}
         )
         return {refs[ref] for ref in updated}
 

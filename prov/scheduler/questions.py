@@ -45,7 +45,7 @@ class Questions:
     run_task: Callable[[TaskKey], Coroutine[Any, Any, Settled]]
     work: set[TaskKey]
     claims: TaskClaims | None = None
-    """Claims tasks at a remote, if one is used for that."""
+    """Claims tasks at a remote; None without such a remote."""
     impure: set[TaskKey] = field(default_factory=set)
     """Tasks whose results depend on a stale output or on leftovers in a WORKDIR."""
     taken: set[TaskKey] = field(default_factory=set)

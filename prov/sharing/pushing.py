@@ -146,9 +146,16 @@ class Publisher:
 
     @staticmethod
     def start(
-        store: Store, remote: Remote, access: Access, keeper: KeeperPipes | None = None
+        store: Store,
+        remote: Remote,
+        access: Access,
+        keeper: KeeperPipes | None = None,
+        prepare: Callable[[], None] = lambda: None,
     ) -> Publisher:
-        """Start the process; it tells the keeper what it has published, if both have one remote."""
+        """Start the process. It calls `prepare` first.
+
+        It reports what it has published to the keeper of claims at the same remote.
+        """
         reader, writer = os.pipe()
         with contextlib.suppress(OSError):
             fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
@@ -156,6 +163,7 @@ class Publisher:
         replace_file(status_file(store, remote.name), b"running\n", durable=False)
 
         def serve() -> None:
+            prepare()
             # an end of these pipes here would hide the end of the build
             os.close(writer)
             own = _publishers_end(keeper, remote)

@@ -13,32 +13,31 @@ from hypothesis import strategies as st
 from prov.claims.keeper import LONGEST_WAIT, LOOK_EVERY, RENEW_EVERY, Keeper
 from prov.claims.remote_claims import SECONDS, Claim
 from prov.errors import ProvError
-from prov.records.ids import TaskHash
 from prov.store.objects import Oid
 from prov.transport.errors import Declined, Unreachable
 
-ONE, TWO = TaskHash(b"\1" * 20), TaskHash(b"\2" * 20)
+ONE, TWO = b"\1" * 20, b"\2" * 20
 
 
 @dataclass
 class Shared:
     """The claims and results at a remote, in memory, and the time."""
 
-    claims: dict[TaskHash, Claim] = field(default_factory=dict)
-    results: set[TaskHash] = field(default_factory=set)
+    claims: dict[Oid, Claim] = field(default_factory=dict)
+    results: set[Oid] = field(default_factory=set)
     problem: ProvError | None = None
     """Raised by each change."""
     time: float = 1000.0
     changes: int = 0
     requests: int = 0
 
-    def read(self) -> dict[TaskHash, Claim]:
+    def read(self) -> dict[Oid, Claim]:
         self.requests += 1
         if self.problem is not None and not isinstance(self.problem, Declined):
             raise self.problem
         return {**self.claims}
 
-    def take(self, expected: Mapping[TaskHash, Oid | None]) -> dict[TaskHash, Oid]:
+    def take(self, expected: Mapping[Oid, Oid | None]) -> dict[Oid, Oid]:
         self._change()
         taken = {}
         for task_hash, oid in expected.items():
@@ -48,7 +47,7 @@ class Shared:
                 self.claims[task_hash] = Claim(taken[task_hash], "host")
         return taken
 
-    def release(self, held: Mapping[TaskHash, Oid]) -> None:
+    def release(self, held: Mapping[Oid, Oid]) -> None:
         self._change()
         for task_hash, oid in held.items():
             if self._commit(task_hash) == oid:
@@ -59,11 +58,11 @@ class Shared:
         if self.problem is not None:
             raise self.problem
 
-    def _commit(self, task_hash: TaskHash) -> Oid | None:
+    def _commit(self, task_hash: Oid) -> Oid | None:
         claim = self.claims.get(task_hash)
         return claim.commit if claim else None
 
-    def find(self, task_hashes: Iterable[TaskHash]) -> set[TaskHash]:
+    def find(self, task_hashes: Iterable[Oid]) -> set[Oid]:
         self.requests += 1
         return self.results & {*task_hashes}
 
@@ -83,7 +82,7 @@ class Build:
         shared = self.shared
         self.keeper = Keeper(shared, shared.find, self.answers.append, shared.clock)
 
-    def want(self, *task_hashes: TaskHash) -> list[str]:
+    def want(self, *task_hashes: Oid) -> list[str]:
         for task_hash in task_hashes:
             self.keeper.from_build(f"want {task_hash.hex()}")
         return self.work()
@@ -96,7 +95,7 @@ class Build:
         self.answers.clear()
         return words
 
-    def publish(self, task_hash: TaskHash) -> None:
+    def publish(self, task_hash: Oid) -> None:
         self.keeper.from_build(f"done {task_hash.hex()}")
         self.shared.results.add(task_hash)
         self.keeper.from_publisher(f"drop {task_hash.hex()}")
@@ -220,7 +219,7 @@ def test_a_remote_that_fails_costs_no_build(one: Build, other: Build, shared: Sh
 
 
 def test_requests_are_batched(one: Build, shared: Shared) -> None:
-    many = [TaskHash(number.to_bytes(20)) for number in range(1, 500)]
+    many = [number.to_bytes(20) for number in range(1, 500)]
     assert one.want(*many) == ["run"] * len(many)
     assert shared.requests == 2
     one.work(RENEW_EVERY)
@@ -232,10 +231,10 @@ def test_requests_are_batched(one: Build, shared: Shared) -> None:
 def test_each_task_runs_once(count: int, tasks: int, seed: int) -> None:
     chance, shared = random.Random(seed), Shared()
     builds = [Build(shared) for _ in range(count)]
-    hashes = [TaskHash(number.to_bytes(20)) for number in range(tasks)]
-    runs: list[TaskHash] = []
+    hashes = [number.to_bytes(20) for number in range(tasks)]
+    runs: list[Oid] = []
     open_tasks = [{*hashes} for _ in builds]
-    running: list[dict[TaskHash, float]] = [{} for _ in builds]
+    running: list[dict[Oid, float]] = [{} for _ in builds]
     for build in builds:
         for task_hash in chance.sample(hashes, len(hashes)):
             build.keeper.from_build(f"want {task_hash.hex()}")
@@ -246,7 +245,7 @@ def test_each_task_runs_once(count: int, tasks: int, seed: int) -> None:
         build.keeper.work()
         for line in build.answers:
             word, digits, *_ = line.split(" ")
-            task_hash = TaskHash(bytes.fromhex(digits))
+            task_hash = bytes.fromhex(digits)
             if word == "run":
                 runs.append(task_hash)
                 running[number][task_hash] = shared.time + chance.random() * 20

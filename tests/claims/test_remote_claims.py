@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from prov.claims.remote_claims import LONGEST, SECONDS, SHORTEST, Claim, Claims
-from prov.records.ids import TaskHash
 from prov.remote.git_remote import GitRemote
 from prov.remote.settings import read_remotes
 from prov.store.repository import Store
@@ -25,7 +24,7 @@ from tests.remote.story import Cache, Machine, until
 
 pytestmark = pytest.mark.process
 
-ONE, TWO = TaskHash(b"\1" * 20), TaskHash(b"\2" * 20)
+ONE, TWO = b"\1" * 20, b"\2" * 20
 SLOW = """
 version = "1"
 build = ["go"]
@@ -214,7 +213,7 @@ def test_claims_of_others_are_read_with_care(two: list[Claims], folder_cache: Ca
     expected = list(texts.values())
     assert len(found) == len(expected)
     for number, claim in enumerate(expected):
-        read = found[TaskHash(number.to_bytes(20))]
+        read = found[number.to_bytes(20)]
         assert (read.holder, read.seconds) == (claim.holder, claim.seconds)
 
 

@@ -14,6 +14,10 @@ PROV_IGNORED_TASKS ?= "do_clean do_cleansstate do_cleanall do_listtasks do_check
 # "1": keep shared state in the store as trees, and restore it from there. "both": also write sstate archives.
 PROV_CACHE ?= "0"
 
+# How many seconds a build waits at its start for shared state that other builds make, if they claim it at a remote
+# (`prov remote add --claims`). The build makes the rest itself.
+PROV_WAIT ?= "0"
+
 # "1": compose recipes' sysroots from the store. `bitbake -n` and `bitbake -S` then remove no staged files.
 PROV_SYSROOTS ?= "0"
 

@@ -265,13 +265,18 @@ class BuildDone(_BuildDone, total=False):
     """Whether results may be published to other machines; if missing, they may not."""
 
 
-class WhichQuestion(TypedDict):
-    """Query which tasks have objects available."""
-
+class _WhichQuestion(TypedDict):
     what: Literal["which"]
     objects: dict[str, ObjectParts]
     """BitBake's task id -> name of the task's object."""
     network: bool
+
+
+class WhichQuestion(_WhichQuestion, total=False):
+    """Query which tasks have objects available."""
+
+    wait: float
+    """Seconds to wait for objects that other builds make."""
 
 
 class EquivalencesQuestion(TypedDict):

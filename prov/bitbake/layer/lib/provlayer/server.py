@@ -196,7 +196,8 @@ class Build:
 
         `names` maps each tid to the name of its object, made by `cache`.
         """
-        return set(self._ask(d, "which", {"objects": names}) or ())
+        question = {"objects": names, "wait": seconds_to_wait(d)}
+        return set(self._ask(d, "which", question) or ())
 
     def _ask(self, d, what, question):
         """Send a question to the writer and return its answer, or None if it gives none."""
@@ -209,10 +210,11 @@ class Build:
             json.dumps(dict(question, what=what, network=allowed)).encode() + b"\n"
         )
         self.process.stdin.flush()
-        word = self._listen(END)
+        seconds = END + question.get("wait", 0)
+        word = self._listen(seconds)
         while word is not None and what not in word:
             self._note(word)
-            word = self._listen(END)
+            word = self._listen(seconds)
         return word[what] if word else None
 
     def report_equivalences(self, d):
@@ -238,6 +240,15 @@ class Build:
         if new:
             bb.utils.mkdirhier(folder)
             files.write(path, [f"{name}\n" for name in sorted(known | set(new))])
+
+
+def seconds_to_wait(d):
+    """Return the value of PROV_WAIT."""
+    value = d.getVar("PROV_WAIT") or "0"
+    if not value.isdecimal():
+        bb.warn(f"prov: invalid PROV_WAIT {value!r}: expected a number of seconds")
+        return 0
+    return int(value)
 
 
 def lose(losses, task, what, why):
