@@ -7,12 +7,14 @@ not find; uses of packages are known only if the tasks have lists of reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from prov.dependencies.advice import Advice
 from prov.dependencies.findings import (
     Certainty,
+    Floating,
+    Runs,
     Unused,
     find_floating,
     find_transitive,
@@ -66,38 +68,49 @@ class OpenEmbeddedAdvisor:
 
     def advice(self, name: str) -> Advice:
         """Return the advice for a recipe. Raises NameUnknown for one without a build."""
-        builds = walk_builds(BuildList.latest(self.store))
-        build = next((build for build in builds if build.lines(name)), None)
-        if build is None:
-            raise NameUnknown(f"no build of {name} is recorded", hint="run `prov builds`")
+        build = self._last_build(name)
         keys = sorted(build.lines(name))
         recorded = {key: self._reader.runs(key) for key in keys}
-        declared = self._declared(keys)
-        brought_by = {own: self._dependencies(build, own) for own in declared}
+        brought_by = {own: self._dependencies(build, own) for own in self._declared(keys)}
         packages = {package for own in recorded.values() for run in own for package in run.has}
         chains = {package.recipe: _chain(name, package.recipe, brought_by) for package in packages}
+        bringers = {
+            own.recipe: frozenset(by for by, brought in brought_by.items() if own.recipe in brought)
+            for own in packages
+        }
         prepared = self._declared([key for key in keys if key.task in PREPARING])
         depends = [own for own in prepared if own.rpartition(".")[2] != FAKEROOT]
         unused, unknown = find_unused(
             name, [TaskKey.of(own, STAGING) for own in depends], recorded, minimum=self.minimum
         )
-        lookups = traced_lookups(recorded)
-        for path, texts in self._stated(keys, is_native=is_native(name)).items():
-            lookups.setdefault(path, []).extend(texts)
-        others = [own for own in build.recipes() if own not in (name, *declared, *chains)]
-        provided = provided_files(self.store.objects, self._providers(build, others), lookups)
-        cyclic = frozenset(own for own in provided if name in self._dependencies(build, own))
-        bringers = {
-            own.recipe: frozenset(by for by, brought in brought_by.items() if own.recipe in brought)
-            for own in packages
-        }
+        available = {name, *brought_by, *chains}
         return Advice(
             name,
             tuple(map(_explained, unused)),
-            tuple(find_floating(name, lookups, provided, cyclic)),
+            tuple(self._floating(build, name, recorded, available)),
             tuple(find_transitive(name, chains, bringers, recorded)),
             unknown=tuple(unknown),
         )
+
+    def _last_build(self, name: str) -> BuildList:
+        """Return the last build with a recipe. Raises NameUnknown."""
+        for build in walk_builds(BuildList.latest(self.store)):
+            if build.lines(name):
+                return build
+        raise NameUnknown(f"no build of {name} is recorded", hint="run `prov builds`")
+
+    def _floating(
+        self, build: BuildList, name: str, recorded: Runs, available: Collection[str]
+    ) -> list[Floating]:
+        """Return the dependencies that a recipe looks for among those not `available` to it."""
+        lookups = traced_lookups(recorded)
+        stated = self._stated(sorted(build.lines(name)), is_native=is_native(name))
+        for path, texts in stated.items():
+            lookups.setdefault(path, []).extend(texts)
+        others = [own for own in build.recipes() if own not in available]
+        provided = provided_files(self.store.objects, self._providers(build, others), lookups)
+        cyclic = frozenset(own for own in provided if name in self._dependencies(build, own))
+        return find_floating(name, lookups, provided, cyclic)
 
     def _declared(self, keys: list[TaskKey]) -> list[str]:
         """Return the recipes whose staged files a recipe's tasks need directly."""
