@@ -29,7 +29,7 @@ class _ReadyTask:
     found: asyncio.Future[bool]
     """Whether a result is published; otherwise, the task can run."""
     is_answered: bool = False
-    counts: bool = True
+    counts: bool = False
     """Whether it counts as a task that this build runs."""
 
 
@@ -69,11 +69,14 @@ class TaskClaims:
 
         Waits while a different build runs it.
         """
-        await self._enter(key)
+        if task_hash in self._requests:  # a different task with the same inputs
+            yield False
+            return
         request = _ReadyTask(key, asyncio.get_running_loop().create_future())
         self._requests[task_hash] = request
         word = "drop"
         try:
+            await self._enter(request)
             self._send("want", task_hash)
             asyncio.get_running_loop().call_later(PATIENCE, self._give_up, request)
             yield not self._ended and await request.found
@@ -83,13 +86,14 @@ class TaskClaims:
             self._leave(request)
             self._send(word, task_hash)
 
-    async def _enter(self, key: TaskKey) -> None:
+    async def _enter(self, request: _ReadyTask) -> None:
         """Wait until the task may be claimed."""
         if self._active >= self.most and not self._ended:
-            waiting = self._queue[key] = asyncio.get_running_loop().create_future()
+            waiting = self._queue[request.key] = asyncio.get_running_loop().create_future()
             await waiting
         else:
             self._active += 1
+        request.counts = True
 
     def _admit(self, key: TaskKey) -> None:
         """Let a waiting task be claimed."""

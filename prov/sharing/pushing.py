@@ -289,7 +289,8 @@ def _serve(
             count += len(outcome.published)
             warnings += outcome.notes
             if keeper is not None:
-                keeper.drop(result.task_hash for result in results)
+                # BitBake's objects are claimed by their static keys
+                keeper.drop(name for each in results for name in (each.task_hash, each.static_key))
         text = f"ok {count}\n" + "".join(f"warning {warning}\n" for warning in warnings)
         replace_file(status, text.encode(), durable=False)
     except (ProvError, OSError) as error:

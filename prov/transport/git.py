@@ -187,6 +187,8 @@ class Transport:
             verdict = judge_push(error.rejected, error.words)
             if verdict not in (Verdict.RACE, Verdict.UNCLEAR):
                 raise self._judged(git_dir, error, expected) from error
+            if lock_is_held(error.words) and self.folder is not None:
+                clear_stale_locks(self.folder)  # for the next attempt
             return updates.keys() - {rejection.ref for rejection in error.rejected}
         return {*updates}
 

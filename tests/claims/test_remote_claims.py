@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -231,3 +232,20 @@ def test_a_server_with_rules(two: list[Claims], folder_cache: Cache, setting: st
             other.release(renewed)
     else:
         other.release(renewed)
+
+
+def test_several_builds_run_each_task_once(place: Place, tmp_path: Path) -> None:
+    """`CLAIMS_BUILDS=10` starts ten of them."""
+    count, names = int(os.environ.get("CLAIMS_BUILDS", "3")), [f"t{number}" for number in range(8)]
+    machines = [place.machine(f"m{number}") for number in range(count)]
+    for machine in machines:
+        for name in names:
+            script = f"echo ran >> {tmp_path}/{name}-log; sleep 0.2; echo {name} > out/file"
+            machine.one(name, script)
+    with contextlib.ExitStack() as running:
+        builds = [running.enter_context(place.build(machine, *names)) for machine in machines]
+        printed = [build.communicate()[0] for build in builds]
+    assert [place.runs(name) for name in names] == [1] * len(names)
+    assert all("fetched" in text or "8 ran" in text for text in printed)
+    until(lambda: not place.claims(), "the claims are released")
+    place.cache.is_clean()

@@ -183,6 +183,23 @@ def test_tasks_run_without_claims_if_no_answer_arrives(
     use(keeper, story)
 
 
+def test_tasks_with_the_same_inputs_run_both(keeper: KeeperEnd) -> None:
+    async def story(claims: TaskClaims) -> None:
+        async with claims.claimed(TaskKey("a:go"), hash_of(1)) as found:
+            assert not found
+            async with claims.claimed(TaskKey("b:go"), hash_of(1)) as found_too:
+                assert not found_too
+        assert keeper.lines() == ["want 1", "done 1"]
+
+    async def answered(claims: TaskClaims) -> None:
+        task = asyncio.ensure_future(story(claims))
+        await soon()
+        keeper.answer("run 1")
+        await task
+
+    use(keeper, answered)
+
+
 def test_notes_reach_the_user(keeper: KeeperEnd) -> None:
     async def story(claims: TaskClaims) -> None:
         os.write(keeper.answers, b"note the server declined the push\n")
