@@ -5,6 +5,7 @@
 # `make site` builds the documentation site in build/site; it fails on a warning or a broken link.
 # `make floors` measures the coverage of `make quick`, and fails below a package's floor; `make coverage` measures all tests.
 # `make attacks` runs the attacks that take minutes.
+# `make servers` runs the tests of remotes with more kinds of servers.
 # `make fuzz` attacks every parser with random input (for FUZZ_SECONDS=N in total), then a store with hostile records.
 # `make faults` disturbs commands at every writing call, for hours (FAULTS_POINTS=N: at N calls of each command).
 PYTHON ?= python3
@@ -98,6 +99,10 @@ FUZZ_SECONDS ?= 1800
 fuzz: $(VENV)/.installed
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -m fuzz -s tests/fuzz tests/remote
 
+servers: $(VENV)/.installed
+	tests/install-tools
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m servers tests
+
 attacks: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m attacks tests
 
@@ -110,4 +115,4 @@ bench: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) build dist fixtures/demo/build fixtures/demo/.prov
 
-.PHONY: all demo test quick floors coverage lint man schema typers site wheel check faults edits cached fuzz attacks bitbake bench clean
+.PHONY: all demo test quick floors coverage lint man schema typers site wheel check faults edits cached fuzz attacks servers bitbake bench clean

@@ -20,7 +20,7 @@ from tests.faults.sweep import SEED, Case, replay_of, sweep
 
 pytestmark = pytest.mark.process
 
-SAMPLE = 10
+SAMPLE = 7
 
 _cases = pytest.mark.parametrize("case", (*CASES, *SHARING), ids=lambda case: case.name)
 

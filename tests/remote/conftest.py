@@ -7,13 +7,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tests.cli.story import copy_project
 from tests.remote.story import Cache, Machine
 from tests.servers.fixtures import Lines, Servers
 
 Machines = Callable[..., Machine]
-KINDS = ("folder", "daemon", "ssh", "ssh-v0", "http", "http-v0")
+SLOWLY = ("daemon", "ssh-v0", "http-v0")
+"""The kinds of servers that only `make servers` tests, where a test is for several kinds."""
+
+
+def kinds(*names: str) -> list[ParameterSet]:
+    """Return parameters of a test for several kinds of servers."""
+    return [
+        pytest.param(name, marks=[pytest.mark.servers] if name in SLOWLY else []) for name in names
+    ]
+
+
+KINDS = kinds("folder", "daemon", "ssh", "ssh-v0", "http", "http-v0")
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 from prov.transport.access import Access
 from prov.transport.errors import Unreachable
 from prov.transport.git import Transport, make_scratch
-from tests.remote.conftest import Machines, make_cache
+from tests.remote.conftest import Machines, kinds, make_cache
 from tests.remote.story import FILES, TASKS, Cache, Machine, noise, until
 
 pytestmark = pytest.mark.process
@@ -56,7 +56,7 @@ def test_a_server_that_rejects_large_bodies(
     assert set(cache.keys()) == {f"{name}:go" for name in RECIPES}
 
 
-@pytest.mark.parametrize("kind", ["daemon", "ssh", "http", "http-v0"])
+@pytest.mark.parametrize("kind", kinds("daemon", "ssh", "http", "http-v0"))
 def test_a_line_that_is_cut_while_fetching(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, machines: Machines
 ) -> None:

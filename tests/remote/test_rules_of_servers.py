@@ -15,7 +15,7 @@ from prov.remote.settings import Remote
 from prov.store.git import make_bare, run_git
 from prov.store.repository import Store
 from prov.transport.access import Access
-from tests.remote.conftest import Machines, make_cache
+from tests.remote.conftest import Machines, kinds, make_cache
 from tests.remote.story import Cache, Machine, until
 
 pytestmark = pytest.mark.process
@@ -55,7 +55,7 @@ def left(cache: Cache) -> set[str]:
     return {ref for ref in cache.refs() if ref.startswith(LEFT)}
 
 
-@pytest.mark.parametrize("kind", ["folder", "daemon", "ssh", "http"])
+@pytest.mark.parametrize("kind", kinds("folder", "daemon", "ssh", "http"))
 def test_refs_that_must_not_be_rewound(
     kind: str, request: pytest.FixtureRequest, machines: Machines, tmp_path: Path
 ) -> None:

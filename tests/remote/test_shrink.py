@@ -18,7 +18,7 @@ from prov.store.packs import PackFile
 from prov.store.repository import Store
 from prov.transport.access import Access
 from tests.commands import PROV
-from tests.remote.conftest import Machines, make_cache
+from tests.remote.conftest import Machines, kinds, make_cache
 from tests.remote.story import TASKS, Cache, Machine, until
 
 pytestmark = pytest.mark.process
@@ -37,7 +37,7 @@ def grown(machines: Machines, cache: Cache) -> Machine:
     return one
 
 
-@pytest.mark.parametrize("kind", ["folder", "daemon", "ssh", "http"])
+@pytest.mark.parametrize("kind", kinds("folder", "daemon", "ssh", "http"))
 def test_old_results_are_deleted_and_the_last_ones_kept(
     kind: str, request: pytest.FixtureRequest, machines: Machines, tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ from tests.remote.story import TASKS, Cache, Machine, git, until
 
 pytestmark = pytest.mark.process
 
-KILLS = 20
+KILLS = 10
 
 
 def start_push(machine: Machine, *arguments: str) -> subprocess.Popen[str]:

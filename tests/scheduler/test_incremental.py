@@ -184,7 +184,7 @@ class Edited:
         remove(self.folder)
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 1 << 30), sandbox=st.sampled_from(["none", "auto"]))
 def test_incremental_equals_clean(
     tmp_path_factory: pytest.TempPathFactory, seed: int, sandbox: str

@@ -192,7 +192,7 @@ def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.usefixtures("processes")
 def test_after_any_steps_a_sysroot_equals_a_fresh_one(composer: Composer, tmp_path: Path) -> None:
-    @settings(max_examples=60)
+    @settings(max_examples=40)
     @given(chain=st.lists(st.lists(changes, min_size=1, max_size=5), min_size=2, max_size=6))
     def check(chain: list[list[Change]]) -> None:
         assert_each_equals_a_fresh_one(composer, tmp_path / str(next(counter)), chain)
@@ -203,7 +203,7 @@ def test_after_any_steps_a_sysroot_equals_a_fresh_one(composer: Composer, tmp_pa
 def test_after_any_steps_with_conflicts_and_winners_a_sysroot_equals_a_fresh_one(
     composer: Composer, tmp_path: Path
 ) -> None:
-    @settings(max_examples=80)
+    @settings(max_examples=50)
     @given(chain=st.lists(st.lists(quarrels, min_size=1, max_size=2), min_size=2, max_size=6))
     def check(chain: list[list[tuple[Change, Change]]]) -> None:
         flat = [[change for both in step for change in both] for step in chain]

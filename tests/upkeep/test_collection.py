@@ -200,7 +200,7 @@ def test_numbers_of_runs_go_on_after_a_collection(store: Store) -> None:
 
 
 @settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     count=st.integers(1, 8),
@@ -231,7 +231,7 @@ def test_any_rules_leave_an_intact_store_with_the_promised_results(
 
 def test_a_kill_at_any_moment_leaves_an_intact_store(generated: Path, tmp_path: Path) -> None:
     rng = random.Random(1)
-    for number in range(8):
+    for number in range(4):
         path = tmp_path / f"{number}.git"
         shutil.copytree(generated, path)
         store = Store.open(path)

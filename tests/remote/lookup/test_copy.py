@@ -25,7 +25,7 @@ from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Entry
 from prov.store.odb import ObjectDatabase
 from prov.store.repository import Store
 from prov.transport.access import Access
-from tests.remote.conftest import Machines, make_cache
+from tests.remote.conftest import Machines, kinds, make_cache
 from tests.remote.keys import Keys, sign_with
 from tests.remote.story import Cache, Machine
 
@@ -102,7 +102,7 @@ def has_table(cache: Cache, commit: str = REMOTE_INDEX) -> bool:
     return LOOKUP in cache.git("ls-tree", "--name-only", commit).split()
 
 
-@pytest.mark.parametrize("kind", ["folder", "daemon", "ssh", "ssh-v0", "http", "http-v0"])
+@pytest.mark.parametrize("kind", kinds("folder", "daemon", "ssh", "ssh-v0", "http", "http-v0"))
 def test_a_new_machine_reads_what_it_needs(
     kind: str, request: pytest.FixtureRequest, machines: Machines, tmp_path: Path
 ) -> None:
