@@ -808,6 +808,8 @@ class Remote(Struct):
     """Remotes with lower numbers are asked first."""
     trust: str
     push: bool
+    claims: bool
+    """Whether builds claim the tasks that they run there."""
     results: Count | None
     """The number of published results; null before the first contact."""
     problem: str
