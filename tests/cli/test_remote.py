@@ -24,12 +24,15 @@ def test_a_remote_is_added_listed_and_removed(small: Project) -> None:
             "priority": 50,
             "trust": "none",
             "push": True,
+            "claims": False,
             "results": 0,
             "problem": "",
         }
     ]
     small.prov("remote", "remove", "team")
     assert small.ask("remote", "list") == ""
+    assert small.ask("remote", "add", "team", "cache", "--claims").endswith("  claims\n")
+    assert small.json("remote", "list")["remotes"][0]["claims"] is True
 
 
 def test_folder_with_other_files_is_rejected(small: Project) -> None:
