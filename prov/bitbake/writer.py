@@ -36,12 +36,13 @@ from prov.bitbake.messages import (
 from prov.bitbake.service import Service, TaskJob
 from prov.bitbake.shared_state import ObjectName, SharedObjects, Unpacked
 from prov.bitbake.workers import RecordingWorker, RecordingWorkers
+from prov.claims.keeper import claimed_remote
 from prov.errors import ProvError, SysrootError
 from prov.reads.workdirs import TaskOpens, WatchedWorkdirs
 from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE
 from prov.records.ids import StaticKey
 from prov.records.keys import TaskKey
-from prov.sharing.claiming import ResultClaims, claimed_remote, wait_for_others
+from prov.sharing.claiming import ResultClaims, wait_for_others
 from prov.store.objects import Oid
 from prov.store.repository import Store
 

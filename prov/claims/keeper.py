@@ -11,7 +11,7 @@ The messages are lines. From the build:
 |---|---|
 | `want HASH` | claim a task, or wait for the build that has claimed it |
 | `done HASH` | the publisher has the task's result |
-| `drop HASH` | the task failed, has no result to publish, or is no longer wanted |
+| `drop HASH` | release the claim: the task failed, or has no result to publish |
 
 To the build:
 
@@ -280,13 +280,17 @@ class KeeperPipes:
                 os.write(self.published, f"drop {result.hex()}\n".encode())
 
 
+def claimed_remote(remotes: Iterable[Remote]) -> Remote | None:
+    """Return the first remote that is used for claims."""
+    return next((remote for remote in remotes if remote.claims and not remote.static), None)
+
+
 @contextlib.contextmanager
 def keeping_claims(
     store: Store, remotes: Iterable[Remote], access: Access
 ) -> Iterator[KeeperPipes | None]:
     """Run a keeper of claims at the first remote with claims; None without one."""
-    claimed = (remote for remote in remotes if remote.claims and not remote.static)
-    remote = next(claimed, None)
+    remote = claimed_remote(remotes)
     if remote is None:
         yield None
         return

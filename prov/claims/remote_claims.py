@@ -52,8 +52,6 @@ class Claim:
     """A name for the user: the host of the build."""
     seconds: int = SECONDS
     """The time after which it expires, unless its commit changes."""
-    written: int = 0
-    """When its commit was written, by the holder's clock, in seconds since the epoch."""
 
 
 @dataclass(slots=True)
@@ -119,4 +117,4 @@ def _read(objects: ObjectDatabase, oid: Oid) -> Claim:
     if form is None:
         return Claim(oid)
     seconds = min(max(int(form["seconds"]), SHORTEST), LONGEST)
-    return Claim(oid, printable(form["holder"]), seconds, commit.author.seconds)
+    return Claim(oid, printable(form["holder"]), seconds)

@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -27,11 +27,6 @@ from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.text import few
 from prov.transport.access import Access
-
-
-def claimed_remote(remotes: Iterable[Remote]) -> Remote | None:
-    """Return the first remote that is used for claims."""
-    return next((remote for remote in remotes if remote.claims and not remote.static), None)
 
 
 def wait_for_others(

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from prov.claims.keeper import claimed_remote
 from prov.claims.remote_claims import Claims
 from prov.records.ids import StaticKey, TaskHash
 from prov.records.keys import TaskKey
 from prov.remote.git_remote import GitRemote
 from prov.remote.settings import Remote
-from prov.sharing.claiming import ResultClaims, claimed_remote, wait_for_others
+from prov.sharing.claiming import ResultClaims, wait_for_others
 from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.transport.access import Access
