@@ -13,7 +13,9 @@ from prov.scheduler import summary as summaries
 from prov.tasks import job
 from prov.text import seconds_text, size_text
 
+from . import farming
 from .context import SetOption, StoreOption, open_session
+from .farm_options import CredentialsOption
 from .output import note, say
 from .progress import make_progress
 
@@ -62,6 +64,10 @@ Trace = Annotated[
     ),
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Use no remotes.")]
+Farm = Annotated[
+    str,
+    typer.Option("--farm", metavar="URL", help="Run tasks on a farm: Dask's scheduler."),
+]
 Sandbox = Annotated[
     str,
     typer.Option("--sandbox", metavar="auto|bwrap|none", help="Override `sandbox` in prov.toml."),
@@ -95,6 +101,8 @@ def command(
     trace: Trace = None,
     offline: Offline = False,
     sandbox: Sandbox = "",
+    farm: Farm = "",
+    credentials: CredentialsOption = None,
     settings: SetOption = None,
     store: StoreOption = None,
 ) -> None:
@@ -125,8 +133,8 @@ def command(
     options = summaries.RunOptions(keep_going=keep_going)
     if jobs:
         options = replace(options, jobs=jobs)
-    with make_progress() as progress:
-        summary, deployed = session.build(request, progress, options)
+    with make_progress() as progress, farming.opened(session, farm, credentials, progress) as place:
+        summary, deployed = session.build(request, progress, options, place)
     for path in deployed.placed:
         note(f"deployed {session.deploy_dir / path}")
     for path in deployed.removed:

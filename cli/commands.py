@@ -61,6 +61,10 @@ GROUPS = {
         "export": "Write results as plain files for a web server",
         "attest": "Write a signed provenance statement for a task",
     },
+    "Use more machines": {
+        "farm": "Manage a farm: machines that run tasks of builds",
+        "worker": "Run tasks of other machines' builds",
+    },
     "Keep in order": {
         "label": "Name a build, and keep it",
         "pin": "Keep a build permanently",

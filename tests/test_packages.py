@@ -55,6 +55,7 @@ PACKAGES = (
     "prov.forget",
     "prov.bitbake",
     "prov.buildroot",
+    "prov.farm",
 )
 """The packages from bottom to top: a package may import those before it."""
 
@@ -80,9 +81,17 @@ APART = {
 """Lower packages that a package must not import; only packages above use both together."""
 
 LIBRARIES = {
-    "cryptography": {"prov.statements"},
+    "cryptography": {"prov.statements", "prov.farm"},
+    "distributed": {"prov.farm"},
     "isal": {"prov.store", "prov.worktree"},
-    "msgspec": {"prov.bitbake", "prov.buildroot", "prov.recipes", "prov.scheduler", "prov.tasks"},
+    "msgspec": {
+        "prov.bitbake",
+        "prov.buildroot",
+        "prov.farm",
+        "prov.recipes",
+        "prov.scheduler",
+        "prov.tasks",
+    },
     "pathspec": {"prov.worktree", "prov.tasks"},  # tasks expose it to class scripts in the sandbox
     "pygit2": {"prov.store"},
     "securesystemslib": {"prov.statements"},

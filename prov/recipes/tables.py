@@ -221,6 +221,25 @@ class TraceTable(Struct, frozen=True, forbid_unknown_fields=True):
     sample: Annotated[Fraction, about("Trace this fraction of the tasks that run.")] = 0.0
 
 
+class FarmTable(Struct, frozen=True, forbid_unknown_fields=True):
+    """The farm whose workers run tasks."""
+
+    url: Annotated[str, about("Dask's scheduler, such as tls://build1:8786.")] = ""
+    credentials: Annotated[
+        str | UnsetType,
+        about("Folder of the certificates. Default: ~/.config/prov/farm."),
+    ] = UNSET
+    repository: Annotated[
+        str,
+        about("How workers reach the store: https://HOST[:PORT], ssh://USER@HOST, or file."),
+    ] = ""
+    verify: Annotated[Fraction, about("Run this fraction of the orders at a second worker.")] = 0.0
+    shortest: Annotated[
+        float | UnsetType,
+        about("Run tasks with a shorter recorded duration (seconds) on this machine."),
+    ] = UNSET
+
+
 class RecipeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Settings for one recipe."""
 
@@ -246,6 +265,7 @@ class ProjectTable(Struct, frozen=True, forbid_unknown_fields=True):
     plan_hooks: Annotated[Texts, about("Programs to run on each plan before it starts.")] = ()
     gc: GcTable | UnsetType = UNSET
     trace: TraceTable | UnsetType = UNSET
+    farm: FarmTable | UnsetType = UNSET
     provider: Annotated[
         dict[str, str],
         about("Name -> the recipe to use if several provide the name."),

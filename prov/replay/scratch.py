@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -130,11 +130,6 @@ class Scratch:
         if workspace.sandbox is None:
             self.toolchains.check_current(own.toolchain, task.key)
         needs = self._taken(task, "needs")
-        edges: dict[str, Mapping[str, str]] = {
-            "after": {key.task: task.hashes[key].hex() for key in task.hashes},
-            "from": {taken.key: taken.output.hex() for taken in self._taken(task, "from")},
-            "needs": {taken.key: taken.output.hex() for taken in needs},
-        }
         task_paths = make_paths(workspace, self.toolchains, node, chain, own.toolchain, needs)
         seen = self.recorded_workdir(task)
         # a record must not grant access to folders of the host
@@ -145,7 +140,7 @@ class Scratch:
             node=node,
             chain=chain,
             own=own,
-            edges=edges,
+            edges=task.edge_ids(),
             static_key=StaticKey(b""),
             task_paths=task_paths,
             after=tuple(CommitId(oid) for oid in after),

@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
 from prov.recipes.graph import Node
 from prov.records.keys import TaskKey
+from prov.scheduler.jobserver import Jobserver
 from prov.scheduler.task_workers import TaskWorkers
 from prov.tasks.execution import run_task
 from prov.tasks.job import Job, Result, Workspace
 from prov.tasks.taskhash import OwnInputs
 
+Answer = TypeVar("Answer")
 
-class Executor(Protocol):
-    """Runs tasks."""
+
+class Slot(Protocol):
+    """The right to run one task, at one place."""
+
+    @property
+    def place(self) -> str:
+        """The name of the machine that runs the task; empty: this one."""
+
+    @property
+    def jobs(self) -> int:
+        """The number of jobs that the task's programs may run."""
+
+    @property
+    def makeflags(self) -> str:
+        """The value of MAKEFLAGS for the task."""
+
+    @property
+    def pass_fds(self) -> tuple[int, ...]:
+        """The file descriptors that the task's programs inherit."""
 
     async def run(self, job: Job) -> Result:
         """Run a task and return its result.
@@ -25,10 +45,20 @@ class Executor(Protocol):
         Raises ProvError or OSError for a failure not caused by the task.
         """
 
+
+class Executor(Protocol):
+    """Runs tasks. Use it in one event loop."""
+
+    async def start(self) -> None:
+        """Prepare to run tasks."""
+
+    def slot(self, node: Node) -> AbstractAsyncContextManager[Slot]:
+        """Wait until a task may run; yield a slot to run it in this context."""
+
     def kill(self, number: int) -> None:
         """Send a signal to all running tasks."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the processes that run tasks."""
 
 
@@ -37,32 +67,77 @@ class LocalExecutor:
     """Runs each task in one of several worker processes, which it starts when all are busy."""
 
     workspace: Workspace
+    jobs: int = 1
     nodes: Mapping[TaskKey, Node] = field(default_factory=dict)
     own: Mapping[TaskKey, OwnInputs] = field(default_factory=dict)
     """The nodes and inputs that the workers inherit. Jobs then contain only their keys."""
     _workers: TaskWorkers = field(init=False)
+    _jobserver: Jobserver | None = None
 
     def __post_init__(self) -> None:
-        self._workers = TaskWorkers(self._run_task)
+        self._workers = TaskWorkers(self._answer)
 
-    async def run(self, job: Job) -> Result:
-        """Run a task in a worker process."""
+    async def start(self) -> None:
+        """Create the jobserver that all tasks of this machine share."""
+        self._jobserver = Jobserver(self.jobs)
+
+    @asynccontextmanager
+    async def slot(self, node: Node) -> AsyncIterator[Slot]:
+        """Wait for a job of this machine."""
+        assert self._jobserver is not None
+        await self._jobserver.acquire()
+        try:
+            yield _LocalSlot(self, self._jobserver)
+        finally:
+            self._jobserver.release()
+
+    async def call(self, what: str, function: Callable[..., Answer], *arguments: object) -> Answer:
+        """Call `function(workspace, *arguments)` in a worker process; return its result.
+
+        Raises its exception, and ProvError, naming `what`, if the process ends without an answer.
+        """
         request = io.BytesIO()
-        _JobPickler(request, self.nodes, self.own).dump(job)
-        return cast(Result, await self._workers.run(request.getvalue(), job.node.key))
+        _JobPickler(request, self.nodes, self.own).dump((function, arguments))
+        return cast(Answer, await self._workers.run(request.getvalue(), what))
 
-    def _run_task(self, request: bytes) -> Result:
-        """Run the task of a request, in a worker process."""
-        job = _JobUnpickler(io.BytesIO(request), self.nodes, self.own).load()
-        return run_task(self.workspace, cast(Job, job))
+    def _answer(self, request: bytes) -> object:
+        """Answer a request, in a worker process."""
+        function, arguments = _JobUnpickler(io.BytesIO(request), self.nodes, self.own).load()
+        return function(self.workspace, *arguments)
 
     def kill(self, number: int) -> None:
         """Send a signal to all workers and the commands of their tasks."""
         self._workers.kill(number)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the workers."""
         self._workers.close()
+        if self._jobserver is not None:
+            self._jobserver.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _LocalSlot:
+    """A job of this machine."""
+
+    executor: LocalExecutor
+    jobserver: Jobserver
+    place: str = ""
+
+    @property
+    def jobs(self) -> int:
+        return self.jobserver.jobs
+
+    @property
+    def makeflags(self) -> str:
+        return self.jobserver.makeflags
+
+    @property
+    def pass_fds(self) -> tuple[int, ...]:
+        return self.jobserver.pass_fds
+
+    async def run(self, job: Job) -> Result:
+        return await self.executor.call(job.node.key, run_task, job)
 
 
 _NODE, _OWN = "node", "own"

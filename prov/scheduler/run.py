@@ -1,7 +1,7 @@
 """Carry out a plan: starting at the targets, run each task when its result is needed.
 
-An executor runs the tasks. This process is the scheduler: it makes jobs, runs the tasks of a recipe
-one at a time, limits the number of parallel tasks, and otherwise only waits.
+An executor runs the tasks, and limits how many run at once. This process is the scheduler: it makes
+jobs, runs the tasks of a recipe one at a time, and otherwise only waits.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from prov.errors import CaptureError, CheckoutError, ProvError, StoreError
@@ -19,9 +19,8 @@ from prov.records.keys import TaskKey
 from prov.records.lookup import Records
 from prov.records.outcomes import Outcome
 from prov.scheduler.claims import TaskClaims
-from prov.scheduler.executor import Executor, LocalExecutor
+from prov.scheduler.executor import Executor, LocalExecutor, Slot
 from prov.scheduler.fetching import Fetcher
-from prov.scheduler.jobserver import Jobserver
 from prov.scheduler.ledger import Ledger
 from prov.scheduler.plan import Action, Plan
 from prov.scheduler.questions import NotBuilt, Questions
@@ -57,7 +56,6 @@ class Runner:
     """Receive each result that may be shared."""
     _staged: set[TaskKey] = field(default_factory=set)
     _recipe_locks: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
-    _jobserver: Jobserver | None = None
     _stopping: bool = False
     _interrupted: bool = False
 
@@ -73,11 +71,13 @@ class Runner:
         anywhere: Anywhere | None = None,
         publishers: Sequence[Publisher] = (),
         claims: TaskClaims | None = None,
+        farm: Callable[[LocalExecutor, Plan], Executor] | None = None,
     ) -> Runner:
-        """Return a runner of a plan on this machine.
+        """Return a runner of a plan.
 
-        `anywhere` includes the results of remotes, if there are any. `records` selects the recorded
-        results to use, by default all in the store.
+        `farm` returns an executor that runs some tasks on other machines. `anywhere` includes the
+        results of remotes, if there are any. `records` selects the recorded results to use, by
+        default all in the store.
         """
         records = records or Records(workspace.store, workspace.place_in(plan.graph))
         work = {step.key for step in plan.work}
@@ -90,7 +90,8 @@ class Runner:
             return await runner.run_task(key)
 
         questions = Questions(plan, records, known, ledger, fetcher, run_task, work, claims)
-        executor = LocalExecutor(workspace, plan.graph.nodes, plan.own)
+        local = LocalExecutor(workspace, options.jobs, plan.graph.nodes, plan.own)
+        executor = farm(local, plan) if farm is not None else local
         runner = Runner(
             workspace, plan, toolchains, options, executor, ledger, questions, publishers
         )
@@ -141,7 +142,7 @@ class Runner:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupt)
-        self._jobserver = Jobserver(self.options.jobs)
+        await self.executor.start()
         if self.questions.claims is not None:
             self.questions.claims.start()
         try:
@@ -149,9 +150,8 @@ class Runner:
             await asyncio.gather(*contents, return_exceptions=True)
             broken = await self.questions.wait()
         finally:
-            self.executor.close()
-            self._jobserver.close()
-        if not self._stopping and not self.ledger.failed:
+            await self.executor.close()
+        if broken is None and not self._stopping and not self.ledger.failed:
             self.ledger.cut_off_the_rest(self.plan)
         return broken
 
@@ -195,25 +195,22 @@ class Runner:
         after = [] if incremental else [await ask.workdir(edge) for edge in node.after]
         # a recipe's tasks share its WORKDIRs
         lock = self._recipe_locks.setdefault((node.arch, node.recipe.name), asyncio.Lock())
-        assert self._jobserver is not None
-        async with lock:
-            await self._jobserver.acquire()
+        async with lock, self.executor.slot(node) as slot:
             try:
                 if self._stopping:
                     raise NotBuilt(key)
-                job = self._job(node, edges, tuple(after), incremental=incremental)
-                result = await self._execute(job)
+                job = self._job(node, edges, tuple(after), slot, incremental=incremental)
+                result = await self._execute(job, slot)
             finally:
                 self.ledger.drop(key)
-                self._jobserver.release()
         return self._take(job, result)
 
-    async def _execute(self, job: Job) -> Result:
+    async def _execute(self, job: Job, slot: Slot) -> Result:
         key = job.node.key
         self.ledger.note_restored(self.plan, job.node.edges)
         self.ledger.start(key)
         try:
-            result = await self.executor.run(job)
+            result = await slot.run(job)
         except (ProvError, OSError) as error:
             if not self._interrupted:
                 self._fail(_failure(key, error))
@@ -252,10 +249,10 @@ class Runner:
         node: Node,
         edges: dict[str, dict[str, str]],
         after: tuple[CommitId, ...],
+        slot: Slot,
         *,
         incremental: bool,
     ) -> Job:
-        assert self._jobserver is not None
         step, own = self.plan.steps[node.key], self.plan.own[node.key]
         chain = self.plan.graph.chain(node.key)
         needs = tuple(replace(self._taken(key), direct=key in node.direct) for key in node.needs)
@@ -274,9 +271,9 @@ class Runner:
             after=after,
             from_=tuple(self._taken(key) for key in node.from_),
             needs=needs,
-            jobs=self.options.jobs,
-            makeflags=self._jobserver.makeflags,
-            pass_fds=self._jobserver.pass_fds,
+            jobs=slot.jobs,
+            makeflags=slot.makeflags,
+            pass_fds=slot.pass_fds,
             force=step.forced,
             plain=not self.questions.stands_on_impure(node),
             incremental=incremental,

@@ -36,6 +36,7 @@ from prov.transport.access import Access
 
 if TYPE_CHECKING:
     from prov.scheduler.deploy import Deployed
+    from prov.scheduler.executor import Executor, LocalExecutor
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +134,13 @@ class Session:
         return workdirs
 
     def build(
-        self, request: Request, progress: Progress, options: RunOptions
+        self,
+        request: Request,
+        progress: Progress,
+        options: RunOptions,
+        farm: Callable[[LocalExecutor, Plan], Executor] | None = None,
     ) -> tuple[Summary, Deployed]:
-        """Build the targets of a request.
+        """Build the targets of a request; `farm` returns an executor that uses other machines.
 
         Failed tasks are reported in the summary. Raises ProvError for other failures.
         """
@@ -179,6 +184,7 @@ class Session:
                 anywhere=self.anywhere(plan.graph, workspace),
                 publishers=publishers,
                 claims=claims_of(keeper, options.jobs, progress.note),
+                farm=farm,
             )
             summary = runner.run()
         if workspace.sandbox is None and summary.spans and not summary.interrupted:

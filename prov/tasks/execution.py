@@ -21,12 +21,13 @@ from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE
 from prov.records.entries import READS
 from prov.records.ids import TaskHash
 from prov.records.keys import TaskKey
-from prov.records.lookup import Records, new_run
+from prov.records.lookup import Records
 from prov.records.output import Output, read_pair, read_postprocess
-from prov.records.refs import OutputRef, StaticRef
+from prov.records.refs import OutputRef
 from prov.records.run import Run, RunIds, Start, author, write_run
+from prov.records.run_refs import result_refs, run_tag
 from prov.store.joining import consolidate
-from prov.store.objects import MODE_FILE, Entry
+from prov.store.objects import MODE_FILE, Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.tasks.advice import advice
@@ -44,7 +45,7 @@ from prov.tasks.script import (
 )
 from prov.tasks.taskhash import OwnInputs, output_paths, task_hash
 from prov.tasks.workdir import Workdir, capture_rules
-from prov.worktree.attributes import EMPTY, Pair, at_path, nest
+from prov.worktree.attributes import EMPTY, Pair, TreeReader, at_path, nest
 from prov.worktree.merge import Owned
 from prov.worktree.snapshot import Snapshot
 
@@ -292,19 +293,14 @@ class _Execution:
 
     def name(self, run: Run, recorded: RunIds) -> int:
         """Update the refs of a run in one transaction; return the run's number."""
-        store, job = self.workspace.store, self.job
-        tag = new_run(store, run.key, run.task_hash, recorded.commit, failed=run.output is None)
+        job = self.job
+        tag = run_tag(self.workspace.store, run, recorded)
         updates = [RefUpdate(self.workdir.ref, recorded.commit)]
         if self.workspace.keeps:
             updates.append(tag)
         if run.output is not None and self.is_kept(run.key, run.task_hash, run.output):
-            if job.plain:
-                static = StaticRef(run.key, job.static_key)
-                updates.append(RefUpdate(str(static), recorded.output_commit))
-            # last, because refs are updated one by one and this one marks the task as up to date
-            output = OutputRef(run.key, run.task_hash)
-            updates.append(RefUpdate(str(output), recorded.output_commit))
-        store.refs.update(*updates)
+            updates += result_refs(run, recorded, job.static_key if job.plain else None)
+        self.workspace.store.refs.update(*updates)
         return int(tag.name.rpartition("/")[2])
 
     def is_kept(self, key: TaskKey, task_hash: TaskHash, output: Output) -> bool:
@@ -328,9 +324,7 @@ class _Execution:
         if outcome.problem:
             return None, outcome.problem
         pairs, places = {}, self.job.task_paths.places()
-        taken = held_blobs(
-            self.writer, [read_pair(self.writer, output) for output in self.job.sources]
-        )
+        taken = held_inputs(self.writer, self.job)
         held: list[str] = []
         for path in output_paths(node.recipe, node):
             pair = snapshot.output(path, self.writer)
@@ -361,6 +355,13 @@ class _Execution:
                         for file, oid in folder.files()
                         if stat.S_ISREG(file.mode)
                     )
+
+
+def held_inputs(reader: TreeReader, job: Job) -> frozenset[Oid]:
+    """Return the blobs of a task's inputs that contain irreplaceable build paths."""
+    if job.held is not None:
+        return job.held
+    return held_blobs(reader, [read_pair(reader, output) for output in job.sources])
 
 
 def _pairs(sysroots: Mapping[str, ComposedSysroot]) -> dict[str, Pair]:

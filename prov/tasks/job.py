@@ -156,6 +156,10 @@ class Job:
     """Runs the script under strace, to record all its reads; requires a sandbox."""
     sources: tuple[Oid, ...] = ()
     """Outputs whose files may be in its WORKDIR or sysroots, also through earlier tasks."""
+    start: CommitId | None = None
+    """The commit of its start, if another process merged `after` and `from_` before."""
+    held: frozenset[Oid] | None = None
+    """Blobs of its inputs that contain irreplaceable build paths; None: those in `sources`."""
 
 
 @dataclass(slots=True)

@@ -48,6 +48,14 @@ class RecordedTask:
     def recipe(self) -> str:
         return self.key.recipe
 
+    def edge_ids(self) -> dict[str, dict[str, str]]:
+        """Return the ids of its edges in the form of the inputs tree."""
+        ids: dict[str, dict[str, str]] = {"from": {}, "needs": {}}
+        ids["after"] = {key.task: task_hash.hex() for key, task_hash in self.hashes.items()}
+        for (kind, producer), output in self.outputs.items():
+            ids[kind][producer] = output.hex()
+        return ids
+
     @property
     def edges(self) -> tuple[TaskKey, ...]:
         definition = self.definition
@@ -60,26 +68,37 @@ def _keys(texts: Iterable[str]) -> tuple[TaskKey, ...]:
 
 def read_task(store: Store, key: TaskKey, commit: Oid) -> RecordedTask:
     """Return the task recorded by a run's commit. Raises StoreError if its record is invalid."""
-    objects = store.objects
-    record = read_run_record(objects, commit)
-    definition = read_definition(record.definition(objects), key)
-    if record.task_hash is None:
+    record = read_run_record(store.objects, commit)
+    text = record.definition(store.objects)
+    return task_of(store.objects, key, record.task_hash, text, commit)
+
+
+def task_of(
+    reader: TreeReader,
+    key: TaskKey,
+    task_hash: Oid | None,
+    text: bytes,
+    commit: Oid | None = None,
+) -> RecordedTask:
+    """Return the task with an inputs tree and the text of a definition. Raises StoreError."""
+    definition = read_definition(text, key)
+    if task_hash is None:
         raise StoreError(
             f"the record of {key} has no inputs", hint="run `git fsck` to list missing objects"
         )
-    entries = objects.tree(record.task_hash)
+    entries = reader.tree(task_hash)
     outputs = {
-        (os.fsdecode(entry.name), os.fsdecode(below.name)): read_edge_id(objects, below.oid)
+        (os.fsdecode(entry.name), os.fsdecode(below.name)): read_edge_id(reader, below.oid)
         for entry in entries
         if entry.name in (b"from", b"needs")
-        for below in objects.tree(entry.oid)
+        for below in reader.tree(entry.oid)
     }
     recipe = key.recipe
     hashes = {
-        TaskKey.of(recipe, os.fsdecode(below.name)): TaskHash(read_edge_id(objects, below.oid))
+        TaskKey.of(recipe, os.fsdecode(below.name)): TaskHash(read_edge_id(reader, below.oid))
         for entry in entries
         if entry.name == b"after"
-        for below in objects.tree(entry.oid)
+        for below in reader.tree(entry.oid)
     }
     edges = {
         *definition.after,
@@ -91,7 +110,7 @@ def read_task(store: Store, key: TaskKey, commit: Oid) -> RecordedTask:
             f"invalid record of {key}: its definition and its inputs have different edges",
             hint=FORGET_RUN,
         )
-    return RecordedTask(key, flatten(objects, entries), definition, outputs, hashes, commit)
+    return RecordedTask(key, flatten(reader, entries), definition, outputs, hashes, commit)
 
 
 def own_inputs(reader: TreeReader, sink: TreeWriter, task: RecordedTask) -> OwnInputs:

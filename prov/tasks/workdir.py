@@ -233,6 +233,8 @@ class Workdir:
     def start(self, job: Job) -> Start:
         """Return a task's start: the WORKDIRs of the tasks it comes after, with `from` outputs."""
         records = Records(self.workspace.store)
+        if job.start is not None:
+            return Start(job.start, records.workdir(job.start))
         starts = [Start(commit, records.workdir(commit)) for commit in job.after]
         outputs = [Owned(taken.key, self._taken(job, taken)) for taken in job.from_]
         if not starts and not outputs:

@@ -21,6 +21,14 @@ def test_an_error_of_a_task_is_raised(store: Store, tmp_path: Path) -> None:
     # its directory cannot be expanded, which fails before anything runs
     node = node_of(task={"dir": "${NOTHING}"})
     job = job_of(node, paths_of(workspace.workdir(node, "compile")))
+
+    async def run() -> None:
+        await executor.start()
+        try:
+            async with executor.slot(node) as slot:
+                await slot.run(job)
+        finally:
+            await executor.close()
+
     with pytest.raises(ProvError, match=r"\$\{NOTHING\} is not set"):
-        asyncio.run(executor.run(job))
-    executor.close()
+        asyncio.run(run())

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from prov.errors import BuildError, ProvError, StoreError
-from prov.recipes.graph import Graph
+from prov.recipes.graph import Graph, Node
 from prov.records.ids import CommitId, StaticKey, TaskHash
 from prov.records.keys import TaskKey
+from prov.scheduler.executor import Slot
+from prov.scheduler.jobserver import Jobserver
 from prov.scheduler.ledger import Ledger
 from prov.scheduler.plan import Choices, make_plan
 from prov.scheduler.questions import Questions
@@ -38,8 +42,9 @@ ONE = {"a:fetch": {}, "a:compile": {}, "a:install": {"from": ["a:fetch", "a:comp
 class MemoryExecutor:
     """Runs tasks in memory; each ends immediately with an output."""
 
-    def __init__(self, known: Everywhere) -> None:
+    def __init__(self, known: Everywhere, jobs: int) -> None:
         self.known = known
+        self.jobserver = Jobserver(jobs)
         self.jobs: dict[TaskKey, Job] = {}
         self.signals: list[int] = []
         self.running: set[TaskKey] = set()
@@ -47,8 +52,19 @@ class MemoryExecutor:
         self.failing: dict[str, Exception | str] = {}
         self.while_running: Callable[[Job], None] = lambda _job: None
 
-    def close(self) -> None:
+    async def start(self) -> None:
         """Do nothing: it has no processes."""
+
+    async def close(self) -> None:
+        self.jobserver.close()
+
+    @asynccontextmanager
+    async def slot(self, _node: Node) -> AsyncIterator[Slot]:
+        await self.jobserver.acquire()
+        try:
+            yield MemorySlot(self, self.jobserver)
+        finally:
+            self.jobserver.release()
 
     async def run(self, job: Job) -> Result:
         key = job.node.key
@@ -74,6 +90,30 @@ class MemoryExecutor:
         self.signals.append(number)
 
 
+@dataclass
+class MemorySlot:
+    """A job of a MemoryExecutor."""
+
+    executor: MemoryExecutor
+    jobserver: Jobserver
+    place: str = ""
+
+    @property
+    def jobs(self) -> int:
+        return self.jobserver.jobs
+
+    @property
+    def makeflags(self) -> str:
+        return self.jobserver.makeflags
+
+    @property
+    def pass_fds(self) -> tuple[int, ...]:
+        return self.jobserver.pass_fds
+
+    async def run(self, job: Job) -> Result:
+        return await self.executor.run(job)
+
+
 class Offers:
     """Replaces the process that publishes; records the offers."""
 
@@ -96,10 +136,11 @@ def runner_of(
 ) -> tuple[Runner, MemoryExecutor]:
     """Return a runner of a plan in memory, and its executor."""
     plan = make_plan(whole, own(whole), known, choices or Choices())
+    options = options or RunOptions(jobs=2)
     work = {step.key for step in plan.work}
     records, executor, ledger = (
         Here(store, known=known),
-        MemoryExecutor(known),
+        MemoryExecutor(known, options.jobs),
         Ledger(Shown(), work),
     )
     runner: Runner
@@ -113,7 +154,7 @@ def runner_of(
         workspace_of(store, store.path.parent / "work"),
         plan,
         Toolchains(store, "/usr/bin"),
-        options or RunOptions(jobs=2),
+        options,
         executor,
         ledger,
         questions,

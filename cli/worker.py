@@ -1,0 +1,89 @@
+"""`prov worker`."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prov.farm import identity, perform, runner
+from prov.farm import worker as workers
+from prov.store import repository
+from prov.sysroot import compose
+from prov.tasks import sandbox
+
+from .farm_options import CredentialsOption, credentials_folder
+from .output import note
+
+
+def command(
+    scheduler: Annotated[
+        str, typer.Option("--scheduler", metavar="URL", help="The address of Dask's scheduler.")
+    ],
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="Default: the host's name.")
+    ] = "",
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", "-j", min=1, max=1024, metavar="N", help="Run up to N jobs at once."
+        ),
+    ] = None,
+    network: Annotated[
+        bool, typer.Option("--network", help="Also run tasks that need the network.")
+    ] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--folder",
+            metavar="DIR",
+            help="The worker's store and WORKDIRs. Default: ~/.cache/prov/NAME.",
+        ),
+    ] = None,
+    credentials: CredentialsOption = None,
+) -> None:
+    """Run tasks of other machines' builds.
+
+    The worker fetches all that a task needs, the compiler included, runs it in bubblewrap, and
+    pushes the result. It keeps what it fetched in its own store, and may be deleted at any time.
+
+    Example:
+
+        prov worker --scheduler tls://build1:8786 --credentials ~/worker3
+    """
+    own = identity.Identity.open(credentials_folder(credentials))
+    workers.require_dask()
+    name = name or socket.gethostname()
+    place = folder or _cache() / name
+    bwrap = sandbox.bubblewrap("bwrap")
+    assert bwrap is not None
+    store = repository.Store.create(place / "store")
+    site = perform.Site(
+        identity=own,
+        store=store,
+        sysroots=partial(compose.sysroots_of, store),
+        sandbox=bwrap,
+        work=place / "work",
+        environment=dict(os.environ),
+        jobs=jobs or len(os.sched_getaffinity(0)),
+        offers_network=network,
+    )
+    workers.run_worker(
+        runner.OrderRunner.start(site),
+        own,
+        scheduler,
+        name=name,
+        jobs=site.jobs,
+        offers_network=network,
+        folder=place / "dask",
+        report=note,
+    )
+
+
+def _cache() -> Path:
+    top = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(top) / "prov"

@@ -1,0 +1,182 @@
+"""The coordinator's side of a Dask cluster: its workers, and the orders sent to them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from prov.errors import ProvError
+from prov.farm.identity import Identity
+from prov.farm.worker import (
+    NETWORK,
+    PROV,
+    quiet_dask,
+    require_dask,
+    run_order,
+    security_of,
+    stop_order,
+)
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+LOOK = 0.5
+"""Seconds between two looks at the workers of a cluster."""
+TIMEOUT = 30
+"""Seconds to wait for a scheduler."""
+
+
+class WorkerLost(Exception):
+    """A worker ended, or lost its connection, while it ran an order."""
+
+
+@dataclass(slots=True, eq=False)
+class Machine:
+    """A worker of the cluster, as the coordinator sees it."""
+
+    address: str
+    name: str
+    jobs: int
+    offers_network: bool
+    orders: int = 0
+    """The number of this build's orders there."""
+    is_reserved: bool = False
+    """Whether one task runs there alone."""
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def is_free(self) -> bool:
+        return self.orders < self.jobs and not self.is_reserved and not self.lost.is_set()
+
+
+@dataclass(slots=True)
+class Cluster:
+    """A connection to a Dask scheduler."""
+
+    url: str
+    identity: Identity
+    looked: Callable[[], None] = lambda: None
+    """Called after each look at the workers."""
+    machines: dict[str, Machine] = field(default_factory=dict)
+    _client: Client | None = None
+    _watch: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Connect to the scheduler. Raises ProvError."""
+        require_dask()
+        quiet_dask()
+        from distributed import Client
+
+        client = Client(
+            self.url,
+            asynchronous=True,
+            security=security_of(self.identity),
+            timeout=TIMEOUT,
+            set_as_default=False,
+        )
+        try:
+            self._client = await client
+        except Exception as error:  # Dask raises errors of many kinds
+            raise ProvError(
+                f"cannot reach the farm {self.url}: {error}",
+                hint="check its address with `prov farm status`, or build without --farm",
+            ) from error
+        await self._look()
+        self._watch = asyncio.create_task(self._watch_workers())
+
+    @property
+    def dashboard(self) -> str:
+        """The address of Dask's dashboard; empty if it has none."""
+        link = self._client.dashboard_link if self._client is not None else ""
+        return str(link or "")
+
+    async def _watch_workers(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            with contextlib.suppress(OSError):
+                await self._look()
+
+    async def _look(self) -> None:
+        """Update the workers."""
+        assert self._client is not None
+        scheduler = self._client.scheduler
+        assert scheduler is not None
+        identity = await scheduler.identity(n_workers=-1)
+        present: dict[str, Machine] = {}
+        for address, row in identity["workers"].items():
+            resources = row.get("resources") or {}
+            if not resources.get(PROV):
+                continue  # a Dask worker that does not run orders
+            present[address] = self.machines.get(address) or Machine(
+                address, str(row["name"]), row["nthreads"], bool(resources.get(NETWORK))
+            )
+        gone = [machine for address, machine in self.machines.items() if address not in present]
+        self.machines = present
+        for machine in gone:
+            machine.lost.set()
+        self.looked()
+
+    async def run(self, machine: Machine, name: str, message: bytes) -> bytes:
+        """Run an order at a worker; return its receipt.
+
+        Raises WorkerLost, and ProvError if the worker rejects the order.
+        """
+        assert self._client is not None
+        future = self._client.submit(
+            run_order,
+            name,
+            message,
+            key=f"{name}@{machine.name}",
+            workers=[machine.address],
+            allow_other_workers=False,
+            retries=0,
+            pure=False,
+        )
+        answer = asyncio.ensure_future(future.result())
+        lost = asyncio.ensure_future(machine.lost.wait())
+        try:
+            await asyncio.wait([answer, lost], return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise WorkerLost(machine.name)
+            return self._receipt(answer, machine)
+        except asyncio.CancelledError:
+            self._stop(machine, name)
+            raise
+        finally:
+            answer.cancel()
+            lost.cancel()
+            # otherwise Dask would run finished orders again when a worker is lost
+            future.release()
+
+    @staticmethod
+    def _receipt(answer: asyncio.Future[Any], machine: Machine) -> bytes:
+        try:
+            receipt = answer.result()
+        except ProvError:
+            raise
+        except Exception as error:  # Dask's KilledWorker, or an import error of the worker
+            if type(error).__name__ in ("KilledWorker", "CancelledError"):
+                raise WorkerLost(machine.name) from error
+            raise ProvError(f"worker {machine.name}: {type(error).__name__}: {error}") from error
+        if not isinstance(receipt, bytes):
+            raise ProvError(f"worker {machine.name} answered with {type(receipt).__name__}")
+        return receipt
+
+    def _stop(self, machine: Machine, name: str) -> None:
+        """Ask a worker to stop an order."""
+        if self._client is None or machine.lost.is_set():
+            return
+        request = self._client.run(stop_order, name, workers=[machine.address], wait=False)
+        task = asyncio.ensure_future(request)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._client is not None:
+            with contextlib.suppress(Exception):
+                await self._client.close(timeout=2)

@@ -1,0 +1,129 @@
+"""A worker of a Dask cluster that runs orders.
+
+Only this module, `cluster` and `local` import Dask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prov.errors import ProvError
+from prov.farm.identity import INSTALL, Identity
+from prov.farm.runner import OrderRunner
+
+if TYPE_CHECKING:
+    from distributed import Security
+
+NETWORK = "network"
+"""The Dask resource of workers that offer a network."""
+PROV = "prov"
+"""The Dask resource of workers that run orders."""
+TIMEOUT = "60s"
+"""How long a worker waits for its scheduler."""
+
+_runner: OrderRunner | None = None
+"""The runner of this process."""
+
+
+async def run_order(name: str, message: bytes) -> bytes:
+    """Run an order; return the signed receipt. Dask calls this in a worker process."""
+    if _runner is None:
+        raise ProvError("this Dask worker was not started by `prov worker`")
+    return await _runner.run(name, message)
+
+
+async def stop_order(name: str) -> None:
+    """Stop an order. Dask calls this in a worker process."""
+    if _runner is not None:
+        _runner.stop(name)
+
+
+def require_dask() -> None:
+    """Raise ProvError if Dask is not installed."""
+    try:
+        import distributed  # noqa: F401
+    except ImportError as error:
+        raise ProvError(f"a farm requires Dask: {error}", hint=INSTALL) from error
+
+
+def quiet_dask() -> None:
+    """Stop Dask from logging; the caller reports errors."""
+    for name in ("distributed", "tornado", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def security_of(identity: Identity) -> Security:
+    """Return the settings of mutual TLS for Dask's connections."""
+    from distributed import Security
+
+    names = ("client", "worker", "scheduler")
+    files = {f"tls_{name}_cert": str(identity.certificate) for name in names}
+    files |= {f"tls_{name}_key": str(identity.key) for name in names}
+    return Security(require_encryption=True, tls_ca_file=str(identity.authority), **files)
+
+
+def run_worker(
+    runner: OrderRunner,
+    identity: Identity,
+    scheduler: str,
+    *,
+    name: str,
+    jobs: int,
+    offers_network: bool,
+    folder: Path,
+    report: Callable[[str], object],
+) -> None:
+    """Join a scheduler and run orders until SIGINT or SIGTERM, or until the scheduler ends.
+
+    `folder` is Dask's folder for temporary files. Raises ProvError if the scheduler cannot be
+    reached.
+    """
+    global _runner
+    require_dask()
+    quiet_dask()
+    _runner = runner
+    resources = {PROV: float(jobs), NETWORK: float(jobs if offers_network else 0)}
+
+    async def work() -> None:
+        from distributed import Worker
+
+        await runner.open()
+        worker = Worker(
+            scheduler,
+            nthreads=jobs,
+            name=name,
+            security=security_of(identity),
+            resources=resources,
+            local_directory=str(folder),
+            memory_limit=0,
+            death_timeout=TIMEOUT,
+        )
+        try:
+            await worker
+        except Exception as error:  # Dask raises errors of many kinds
+            raise ProvError(
+                f"cannot join the scheduler {scheduler}: {error}",
+                hint="check its address, and that the worker's credentials are of the same farm",
+            ) from error
+        report(f"worker {name} runs up to {jobs} jobs for {scheduler}")
+        loop = asyncio.get_running_loop()
+        stopped = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopped.set)
+        ends = [asyncio.create_task(stopped.wait()), asyncio.create_task(worker.finished())]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        with contextlib.suppress(Exception):
+            await worker.close(timeout=2)
+        for task in ends:
+            task.cancel()
+
+    try:
+        asyncio.run(work())
+    finally:
+        runner.close()
