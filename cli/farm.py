@@ -73,7 +73,7 @@ def credentials_of(
 def up(
     workers: Annotated[
         int,
-        typer.Option("--workers", "-n", min=1, max=64, metavar="N", help="Start N workers."),
+        typer.Option("--workers", "-n", min=0, max=64, metavar="N", help="Start N workers."),
     ] = 2,
     jobs: Annotated[
         int,

@@ -29,14 +29,15 @@ class Lines:
     def planned(self, total: int) -> None:
         pass
 
-    def started(self, key: str) -> None:
+    def started(self, key: str, place: str) -> None:
         pass
 
     def finished(
         self, key: str, what: str, done: int, total: int, result: job.Result | None
     ) -> None:
         took = f" in {seconds_text(result.seconds)}" if result else ""
-        note(f"task {done} of {total}: {key} {outcomes.outcome_text(what)}{took}")
+        place = f" at {result.place}" if result and result.place else ""
+        note(f"task {done} of {total}: {key} {outcomes.outcome_text(what)}{took}{place}")
 
     def note(self, text: str) -> None:
         note(f"note: {text}")
@@ -48,7 +49,8 @@ class Bar:
     def __init__(self) -> None:
         self._bar: Any = None
         self._stream = unescaped_stderr()
-        self._running: list[str] = []
+        self._running: dict[str, str] = {}
+        """Task -> its name and place, as shown."""
 
     def close(self) -> None:
         if self._bar is not None:
@@ -58,21 +60,20 @@ class Bar:
         self._bar = _new_bar(total, _FORM)
 
     def _show(self) -> None:
-        description = name_text(" ".join(self._running[:SHOWN_TASKS]))
+        description = name_text(" ".join([*self._running.values()][:SHOWN_TASKS]))
         if len(self._running) > SHOWN_TASKS:
             description += " …"
         self._bar.desc = description
         self._bar.refresh()
 
-    def started(self, key: str) -> None:
-        self._running.append(key)
+    def started(self, key: str, place: str) -> None:
+        self._running[key] = f"{key}@{place}" if place else key
         self._show()
 
     def finished(
         self, key: str, what: str, done: int, total: int, result: job.Result | None
     ) -> None:
-        if key in self._running:
-            self._running.remove(key)
+        self._running.pop(key, None)
         self._bar.update(done - self._bar.n)
         if what == "failed":
             self._write(f"{key} failed")

@@ -56,7 +56,7 @@ def _print(shown: show.Shown) -> None:
     output = shown.output or "-"
     say(f"output       {output}  {' '.join(shown.output_paths)}")
     revision = (version_control.COMMIT, version_control.DIRTY, version_control.PROBLEM)
-    for fact in ("seconds", "sandbox", "workdir", "incremental", *revision):
+    for fact in ("seconds", "sandbox", "worker", "workdir", "incremental", *revision):
         if fact in shown.facts:
             say(f"{fact:12} {shown.facts[fact]}")
     inputs = [f"{path}:\n{_indented(text)}" for path, text in shown.inputs.items()]

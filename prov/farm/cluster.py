@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LOOK = 0.5
 """Seconds between two looks at the workers of a cluster."""
-TIMEOUT = 30
+TIMEOUT = 10
 """Seconds to wait for a scheduler."""
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from prov.errors import BuildError, ProvError
 from prov.farm.accept import Accepted, accept_result, open_receipt
@@ -37,7 +38,7 @@ ATTEMPTS = 4
 """The most attempts of one task."""
 LOST = 2
 """After this many lost workers, a task runs alone."""
-WAIT_FOR_WORKERS = 20.0
+WAIT_FOR_WORKERS = 10.0
 """Seconds without any worker after which tasks run on this machine."""
 PATIENCE = 3600.0
 """Seconds after which an order of unknown duration is late."""
@@ -148,6 +149,7 @@ class FarmExecutor:
         """Run a task on the farm, here as the last resort. Raises ProvError."""
         if job.incremental or job.strace is not None:
             return await self._run_here(job)
+        begun = time.monotonic()
         prepared = await self._prepare(job)
         if isinstance(prepared, Result):
             return prepared
@@ -163,7 +165,9 @@ class FarmExecutor:
                 story.append(str(error))
             else:
                 self._settle(slot, job, prepared, accepted)
-                return accepted.result
+                return dataclasses.replace(
+                    accepted.result, seconds=time.monotonic() - begun, place=accepted.worker
+                )
             self.note(f"{job.node.key}: {story[-1]}; running it elsewhere")
             if not await slot.move(is_alone=lost == LOST):
                 break
@@ -174,7 +178,7 @@ class FarmExecutor:
 
     async def _run_here(self, job: Job) -> Result:
         async with self.local.slot(job.node) as slot:
-            own = replace(
+            own = dataclasses.replace(
                 job, jobs=slot.jobs, makeflags=slot.makeflags, pass_fds=tuple(slot.pass_fds)
             )
             return await slot.run(own)
@@ -259,7 +263,7 @@ class FarmExecutor:
         if machine is None:
             return
         try:
-            prepared = await self._prepare(replace(job, force=True))
+            prepared = await self._prepare(dataclasses.replace(job, force=True))
             assert isinstance(prepared, Prepared)
             accepted = await self._order(machine, job.node.key, prepared, replaces=False)
         finally:

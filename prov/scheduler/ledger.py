@@ -31,9 +31,9 @@ class Ledger:
     _running: dict[TaskKey, float] = field(default_factory=dict)
     _done: int = 0
 
-    def start(self, key: TaskKey) -> None:
-        """Record that a task starts."""
-        self.progress.started(key)
+    def start(self, key: TaskKey, place: str = "") -> None:
+        """Record that a task starts; `place` names the machine that runs it, "" for this one."""
+        self.progress.started(key, place)
         self._running[key] = time.time()
 
     def end(self, key: TaskKey) -> None:

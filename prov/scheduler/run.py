@@ -208,7 +208,7 @@ class Runner:
     async def _execute(self, job: Job, slot: Slot) -> Result:
         key = job.node.key
         self.ledger.note_restored(self.plan, job.node.edges)
-        self.ledger.start(key)
+        self.ledger.start(key, slot.place)
         try:
             result = await slot.run(job)
         except (ProvError, OSError) as error:

@@ -32,7 +32,8 @@ class Progress(Protocol):
 
     def planned(self, total: int) -> None: ...
 
-    def started(self, key: TaskKey) -> None: ...
+    def started(self, key: TaskKey, place: str) -> None:
+        """A task starts; `place` names the machine that runs it, "" for this one."""
 
     def finished(
         self, key: TaskKey, what: str, done: int, total: int, result: Result | None

@@ -177,6 +177,8 @@ class Result:
     seconds: float = 0.0
     script_seconds: float = 0.0
     """The part of `seconds` used by the task's script."""
+    place: str = ""
+    """The name of the machine that ran it; empty for this one."""
     added: int = 0
     """Bytes added to the store."""
     problem: str = ""

@@ -27,7 +27,7 @@ def test_each_task_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     with make_progress() as shown:
         assert isinstance(shown, Lines)
         shown.planned(2)
-        shown.started("a:go")
+        shown.started("a:go", "")
         shown.finished("a:go", "ran", 1, 2, result)
         shown.finished("b:go", "restored", 2, 2, None)
         shown.note("text")

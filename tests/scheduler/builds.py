@@ -38,7 +38,7 @@ class Shown:
     def planned(self, total: int) -> None:
         self.total = total
 
-    def started(self, key: TaskKey) -> None:
+    def started(self, key: TaskKey, place: str) -> None:
         self.starts.append(key)
 
     def finished(

@@ -43,7 +43,7 @@ class Watcher:
     def planned(self, total: int) -> None:
         self.totals.add(total)
 
-    def started(self, key: str) -> None:
+    def started(self, key: str, place: str) -> None:
         pass
 
     def finished(self, key: str, what: str, done: int, total: int, result: Result | None) -> None:

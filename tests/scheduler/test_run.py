@@ -84,7 +84,9 @@ class MemoryExecutor:
         output = output_of(key, *(taken.output for taken in (*job.from_, *job.needs)))
         self.known.outputs[key, oid] = output
         self.known.workdirs.add((key, oid))
-        return Result(key, "ran", oid, output, CommitId(oid), 1, 1.0, 0.5, 10, notes=[f"{key}!"])
+        return Result(
+            key, "ran", oid, output, CommitId(oid), 1, 1.0, 0.5, added=10, notes=[f"{key}!"]
+        )
 
     def kill(self, number: int) -> None:
         self.signals.append(number)

@@ -1,0 +1,1 @@
+"""Tests of the farm, with Dask, git and bubblewrap."""
