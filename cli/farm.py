@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from prov.farm import identity, local, status
+from prov.farm import cluster, local
+from prov.farm import credentials as certificates
 from prov.text import count_text
 
 from .context import JsonOption
@@ -50,7 +51,7 @@ def init(
     """
     folder = credentials_folder(credentials)
     names = [*(hosts or ()), socket.gethostname(), socket.getfqdn(), "localhost", "127.0.0.1"]
-    identity.create_farm(folder, names)
+    certificates.create_farm(folder, names)
     note(f"created a farm in {folder}")
 
 
@@ -65,7 +66,7 @@ def credentials_of(
     Copy the folder to the worker's machine. A worker with these credentials can answer orders, not
     give them.
     """
-    identity.issue(credentials_folder(credentials), target, name, "worker")
+    certificates.issue(credentials_folder(credentials), target, name, "worker")
     note(f"wrote the credentials of {name} to {target}")
 
 
@@ -92,9 +93,9 @@ def up(
     The scheduler listens on loopback only.
     """
     folder = credentials_folder(credentials)
-    if not (folder / identity.AUTHORITY).exists():
-        identity.create_farm(folder, ["localhost", "127.0.0.1"])
-    own = identity.Identity.open(folder)
+    if not (folder / certificates.AUTHORITY).exists():
+        certificates.create_farm(folder, ["localhost", "127.0.0.1"])
+    own = certificates.Credentials.open(folder)
     local.run_scheduler(
         own, "127.0.0.1", port, partial(_workers, folder, workers, jobs), _report_address
     )
@@ -106,7 +107,7 @@ def _workers(folder: Path, workers: int, jobs: int, address: str) -> Sequence[Se
     for number in range(1, workers + 1):
         name = f"local-{number}"
         own = folder / "workers" / name
-        identity.issue(folder, own, name, "worker")
+        certificates.issue(folder, own, name, "worker")
         command = [sys.argv[0], "worker", "--scheduler", address, "--name", name]
         commands.append([*command, "--credentials", str(own), "--jobs", str(jobs)])
     return commands
@@ -123,8 +124,8 @@ def show_status(
     json: JsonOption = False,
 ) -> None:
     """List the workers of a farm."""
-    own = identity.Identity.open(credentials_folder(credentials))
-    found = status.read_status(url, own)
+    own = certificates.Credentials.open(credentials_folder(credentials))
+    found = cluster.read_status(url, own)
     if json:
         say_json("farm", **asdict(found))
         return

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from prov.farm import identity, perform, runner
+from prov.farm import credentials as certificates
+from prov.farm import perform, runner
 from prov.farm import worker as workers
 from prov.store import repository
 from prov.sysroot import compose
@@ -55,7 +56,7 @@ def command(
 
         prov worker --scheduler tls://build1:8786 --credentials ~/worker3
     """
-    own = identity.Identity.open(credentials_folder(credentials))
+    own = certificates.Credentials.open(credentials_folder(credentials))
     workers.require_dask()
     name = name or socket.gethostname()
     place = folder or _cache() / name
@@ -63,7 +64,7 @@ def command(
     assert bwrap is not None
     store = repository.Store.create(place / "store")
     site = perform.Site(
-        identity=own,
+        credentials=own,
         store=store,
         sysroots=partial(compose.sysroots_of, store),
         sandbox=bwrap,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from prov.errors import ProvError
+from prov.farm.credentials import Credentials
 from prov.farm.exchange import Exchange
-from prov.farm.identity import Identity
 from prov.farm.order import (
     ORDER_MESSAGE,
     PARTS,
@@ -57,9 +57,9 @@ class Accepted:
     """Whether the result became that of the task hash."""
 
 
-def open_receipt(identity: Identity, order: CommitId, message: bytes) -> tuple[Receipt, str]:
+def open_receipt(credentials: Credentials, order: CommitId, message: bytes) -> tuple[Receipt, str]:
     """Return a receipt of an order, and the worker's name. Raises ProvError."""
-    body, worker = identity.verify(message, "worker")
+    body, worker = credentials.verify(message, "worker")
     receipt = decode(body, Receipt)
     if receipt.order != order.hex():
         raise Rejected(f"worker {worker} answered a different order")
@@ -72,7 +72,7 @@ def accept_result(workspace: Workspace, *arguments: Any) -> Accepted:
 
 
 def accept(
-    store: Store, identity: Identity, exchange: Exchange, order: CommitId, replaces: bool
+    store: Store, credentials: Credentials, exchange: Exchange, order: CommitId, replaces: bool
 ) -> Accepted:
     """Record the result of an order that a worker pushed.
 
@@ -87,7 +87,7 @@ def accept(
         intake = Intake(exchange.source(), writer, digests_of(store.objects), Limits())
         intake.begin()
         try:
-            receipt, worker, parts = _examine(intake, identity, order, read, commit)
+            receipt, worker, parts = _examine(intake, credentials, order, read, commit)
             run = _run_of(intake, read, receipt, worker, parts)
         except (BadObject, RecursionError) as error:
             raise Rejected(f"rejected the result of {read.facts.task}: {error}") from error
@@ -124,7 +124,7 @@ def _read_own_order(store: Store, order: CommitId) -> Order:
 
 
 def _examine(
-    intake: Intake, identity: Identity, order: CommitId, read: Order, commit: CommitId
+    intake: Intake, credentials: Credentials, order: CommitId, read: Order, commit: CommitId
 ) -> tuple[Receipt, str, dict[bytes, Oid]]:
     """Copy a result; return its receipt, the worker's name, and its parts.
 
@@ -136,7 +136,7 @@ def _examine(
     if result.message != RESULT_MESSAGE or entries.keys() != {PARTS, RECEIPT}:
         raise BadObject(f"commit {commit.hex()} is not a result")
     message = intake.read_blob(entries[RECEIPT])
-    receipt, worker = open_receipt(identity, order, message)
+    receipt, worker = open_receipt(credentials, order, message)
     if receipt.inputs != read.facts.task_hash:
         raise Rejected(f"worker {worker} ran {read.facts.task} with different inputs")
     if receipt.parts != entries[PARTS].hex() or receipt.status == "unable":

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from prov.errors import ProvError
-from prov.farm.identity import Identity
+from prov.farm.credentials import Credentials
 from prov.farm.worker import (
     NETWORK,
     PROV,
@@ -57,7 +57,7 @@ class Cluster:
     """A connection to a Dask scheduler."""
 
     url: str
-    identity: Identity
+    credentials: Credentials
     looked: Callable[[], None] = lambda: None
     """Called after each look at the workers."""
     machines: dict[str, Machine] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Cluster:
         client = Client(
             self.url,
             asynchronous=True,
-            security=security_of(self.identity),
+            security=security_of(self.credentials),
             timeout=TIMEOUT,
             set_as_default=False,
         )
@@ -104,9 +104,9 @@ class Cluster:
         assert self._client is not None
         scheduler = self._client.scheduler
         assert scheduler is not None
-        identity = await scheduler.identity(n_workers=-1)
+        state = await scheduler.identity(n_workers=-1)
         present: dict[str, Machine] = {}
-        for address, row in identity["workers"].items():
+        for address, row in state["workers"].items():
             resources = row.get("resources") or {}
             if not resources.get(PROV):
                 continue  # a Dask worker that does not run orders
@@ -180,3 +180,42 @@ class Cluster:
         if self._client is not None:
             with contextlib.suppress(Exception):
                 await self._client.close(timeout=2)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A worker that is connected to the scheduler."""
+
+    name: str
+    address: str
+    jobs: int
+    offers_network: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FarmStatus:
+    """The connected workers of a farm, sorted by name."""
+
+    url: str
+    dashboard: str
+    """The address of Dask's dashboard; empty if it has none."""
+    workers: list[WorkerStatus]
+
+
+def read_status(url: str, credentials: Credentials) -> FarmStatus:
+    """Return the state of a farm. Raises ProvError if it cannot be reached."""
+
+    async def read() -> FarmStatus:
+        cluster = Cluster(url, credentials)
+        await cluster.open()
+        try:
+            workers = [
+                WorkerStatus(machine.name, machine.address, machine.jobs, machine.offers_network)
+                for machine in cluster.machines.values()
+            ]
+            workers.sort(key=lambda worker: worker.name)
+            return FarmStatus(url, cluster.dashboard, workers)
+        finally:
+            await cluster.close()
+
+    return asyncio.run(read())

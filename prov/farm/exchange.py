@@ -133,7 +133,7 @@ def abandoned_exchanges(store: Store) -> Iterator[list[Exchange]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptOrders:
     """The orders and results that a worker keeps, by the large trees that they contain."""
 
     store: Store
@@ -183,7 +183,7 @@ class WorkerExchange:
         Raises Unreachable.
         """
         roots = [bytes.fromhex(text) for text in self.assignment.roots]
-        have = Kept(self.store).holding(roots)
+        have = KeptOrders(self.store).holding(roots)
         with self._scratch() as scratch:
             self._transport().fetch_objects(scratch, [self.order], have, by_variable=False)
             packs = (scratch / "objects/pack").glob("*.pack")

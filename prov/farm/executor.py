@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from prov.errors import BuildError, ProvError
 from prov.farm.accept import Accepted, accept_result, open_receipt
 from prov.farm.cluster import Cluster, Machine, WorkerLost
+from prov.farm.credentials import Credentials
 from prov.farm.exchange import Exchange
-from prov.farm.identity import Identity
 from prov.farm.order import FORMAT, Assignment, encode
 from prov.farm.placement import Queue, Wish
 from prov.farm.prepare import Prepared, prepare
@@ -68,7 +68,7 @@ class FarmExecutor:
 
     local: LocalExecutor
     graph: Graph
-    identity: Identity
+    credentials: Credentials
     exchange: Exchange
     options: FarmOptions
     note: Callable[[str], None]
@@ -86,7 +86,7 @@ class FarmExecutor:
     """When there was a worker last."""
 
     def __post_init__(self) -> None:
-        self.cluster = Cluster(self.options.url, self.identity)
+        self.cluster = Cluster(self.options.url, self.credentials)
         self._queue = Queue(lambda: self.cluster.machines.values())
         self.cluster.looked = self._serve
 
@@ -236,13 +236,13 @@ class FarmExecutor:
             roots=[root.hex() for root in prepared.roots],
         )
         begun = time.monotonic()
-        message = self.identity.sign(encode(assignment))
+        message = self.credentials.sign(encode(assignment))
         answer = await self.cluster.run(machine, prepared.commit.hex(), message)
-        receipt, worker = open_receipt(self.identity, prepared.commit, answer)
+        receipt, worker = open_receipt(self.credentials, prepared.commit, answer)
         if receipt.status == "unable":
             raise ProvError(f"worker {worker} could not run the task: {receipt.problem}")
         accepted: Accepted = await self.local.call(
-            key, accept_result, self.identity, self.exchange, prepared.commit, replaces
+            key, accept_result, self.credentials, self.exchange, prepared.commit, replaces
         )
         seconds = time.monotonic() - begun - receipt.seconds
         self._overhead += (seconds - self._overhead) / 8

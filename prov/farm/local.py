@@ -9,14 +9,14 @@ import subprocess
 from collections.abc import Callable, Sequence
 
 from prov.errors import ProvError
-from prov.farm.identity import Identity
+from prov.farm.credentials import Credentials
 from prov.farm.worker import quiet_dask, require_dask, security_of
 
 SECONDS_TO_STOP = 5.0
 
 
 def run_scheduler(
-    identity: Identity,
+    credentials: Credentials,
     host: str,
     port: int,
     workers: Callable[[str], Sequence[Sequence[str]]],
@@ -34,7 +34,7 @@ def run_scheduler(
         from distributed import Scheduler
 
         scheduler = Scheduler(
-            host=host, port=port, protocol="tls", security=security_of(identity), dashboard=False
+            host=host, port=port, protocol="tls", security=security_of(credentials), dashboard=False
         )
         try:
             await scheduler

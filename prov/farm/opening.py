@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 from prov.errors import ProvError
 from prov.farm.accept import accept
+from prov.farm.credentials import AUTHORITY_KEY, Credentials, issue
 from prov.farm.exchange import FOLDER, Exchange, abandoned_exchanges, open_exchange
 from prov.farm.executor import FarmExecutor, FarmOptions
-from prov.farm.identity import AUTHORITY_KEY, Identity, issue
 from prov.farm.placement import critical_paths
 from prov.farm.serve import serving
 from prov.records.build_list import BuildList
@@ -49,7 +49,7 @@ class Farm:
     """An open farm."""
 
     store: Store
-    identity: Identity
+    credentials: Credentials
     exchange: Exchange
     options: FarmOptions
     note: Callable[[str], None]
@@ -60,7 +60,7 @@ class Farm:
         return FarmExecutor(
             local,
             plan.graph,
-            self.identity,
+            self.credentials,
             self.exchange,
             self.options,
             self.note,
@@ -81,27 +81,27 @@ def open_farm(store: Store, settings: FarmSettings, note: Callable[[str], None])
             f"invalid address of a farm: {settings.url!r}",
             hint="use the address of a Dask scheduler, such as tls://build1:8786",
         )
-    identity = Identity.open(settings.credentials)
-    for text in recover(store, identity):
+    credentials = Credentials.open(settings.credentials)
+    for text in recover(store, credentials):
         note(text)
     with contextlib.ExitStack() as stack:
         exchange = stack.enter_context(open_exchange(store))
         way = settings.repository or _way_of(scheduler.hostname, scheduler.port)
-        base = stack.enter_context(_reachable(store, identity, way))
+        base = stack.enter_context(_reachable(store, credentials, way))
         options = FarmOptions(
             settings.url, f"{base}/{exchange.folder.name}", settings.verify, settings.shortest
         )
-        yield Farm(store, identity, exchange, options, note)
+        yield Farm(store, credentials, exchange, options, note)
 
 
-def recover(store: Store, identity: Identity) -> list[str]:
+def recover(store: Store, credentials: Credentials) -> list[str]:
     """Record the results that workers pushed for killed builds; return notes for the user."""
     notes = []
     with abandoned_exchanges(store) as exchanges:
         for exchange in exchanges:
             for order in exchange.results():
                 try:
-                    accepted = accept(store, identity, exchange, order, False)
+                    accepted = accept(store, credentials, exchange, order, False)
                 except ProvError as error:
                     notes.append(f"a result of an earlier build was dropped: {error}")
                 else:
@@ -150,7 +150,7 @@ def _own_address(host: str, port: int) -> str:
 
 
 @contextmanager
-def _reachable(store: Store, identity: Identity, way: str) -> Iterator[str]:
+def _reachable(store: Store, credentials: Credentials, way: str) -> Iterator[str]:
     """Make the exchanges of a store reachable for workers; yield their base URL."""
     top = store.cache / FOLDER
     if way == "file":
@@ -166,7 +166,7 @@ def _reachable(store: Store, identity: Identity, way: str) -> Iterator[str]:
             hint="use https://HOST, https://HOST:PORT, ssh://USER@HOST or file",
         )
     host = parts["host"].strip("[]")
-    with _server_identity(identity, host) as server:
+    with _server_credentials(credentials, host) as server:
         try:
             with serving(top, server, host, int(parts["port"] or 0)) as base:
                 yield base
@@ -178,10 +178,10 @@ def _reachable(store: Store, identity: Identity, way: str) -> Iterator[str]:
 
 
 @contextmanager
-def _server_identity(identity: Identity, host: str) -> Iterator[Identity]:
-    """Yield an identity whose certificate names a host, if this machine can issue one."""
-    if not (identity.folder / AUTHORITY_KEY).is_file():
-        yield identity
+def _server_credentials(credentials: Credentials, host: str) -> Iterator[Credentials]:
+    """Yield credentials whose certificate names a host, if this machine can issue one."""
+    if not (credentials.folder / AUTHORITY_KEY).is_file():
+        yield credentials
         return
     with tempfile.TemporaryDirectory(prefix="prov-farm-") as folder:
-        yield issue(identity.folder, Path(folder), "coordinator", "coordinator", [host])
+        yield issue(credentials.folder, Path(folder), "coordinator", "coordinator", [host])

@@ -30,7 +30,7 @@ import msgspec
 from msgspec import Meta, Struct, ValidationError, to_builtins
 
 from prov.errors import ProvError, StoreError
-from prov.farm.identity import canonical
+from prov.farm.credentials import canonical
 from prov.records.ids import CommitId, OutputId, StaticKey, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.output import read_pair, write_pair

@@ -17,8 +17,8 @@ from pathlib import Path
 from msgspec import structs
 
 from prov.errors import BuildError, ProvError
-from prov.farm.exchange import Kept, WorkerExchange
-from prov.farm.identity import Identity
+from prov.farm.credentials import Credentials
+from prov.farm.exchange import KeptOrders, WorkerExchange
 from prov.farm.order import (
     FORMAT,
     WORKDIR,
@@ -68,7 +68,7 @@ _SENT = {
 class Site:
     """A worker: its store, its sandbox and its jobs."""
 
-    identity: Identity
+    credentials: Credentials
     store: Store
     sysroots: Callable[[bool], Composer]
     sandbox: str
@@ -85,13 +85,13 @@ def perform(site: Site, message: bytes, makeflags: str, pass_fds: tuple[int, ...
 
     Raises ProvError if the assignment is invalid.
     """
-    body, _name = site.identity.verify(message, "coordinator")
+    body, _name = site.credentials.verify(message, "coordinator")
     assignment = decode(body, Assignment)
     try:
         return _Performance(site, assignment, makeflags, pass_fds).run()
     except (ProvError, OSError, BadObject) as error:
         hint = f" ({error.hint})" if isinstance(error, ProvError) and error.hint else ""
-        return site.identity.sign(encode(unable(assignment, f"{error}{hint}")))
+        return site.credentials.sign(encode(unable(assignment, f"{error}{hint}")))
 
 
 @dataclass(slots=True)
@@ -107,7 +107,7 @@ class _Performance:
         exchange = WorkerExchange(
             self.site.store,
             self.assignment,
-            {**self.site.environment, **self.site.identity.git_variables()},
+            {**self.site.environment, **self.site.credentials.git_variables()},
         )
         begun = time.monotonic()
         order = self._fetch(exchange)
@@ -119,14 +119,14 @@ class _Performance:
             tree = writer.add_tree(parts)
             # the duration of the push is known only after it, so the stored receipt lacks it
             receipt = self._receipt(result, tree)
-            signed = self.site.identity.sign(encode(receipt))
+            signed = self.site.credentials.sign(encode(receipt))
             commit = write_result(writer, tree, signed)
         roots = [entry.oid for entry in parts if entry.name in (WORKDIR, OUTPUT)]
-        Kept(self.site.store).keep(commit, roots)
+        KeptOrders(self.site.store).keep(commit, roots)
         begun = time.monotonic()
         exchange.push(commit)
         pushed = time.monotonic() - begun
-        return self.site.identity.sign(encode(structs.replace(receipt, pushed=pushed)))
+        return self.site.credentials.sign(encode(structs.replace(receipt, pushed=pushed)))
 
     def _fetch(self, exchange: WorkerExchange) -> Order:
         """Copy an order into the store after all of its objects are validated."""
@@ -142,7 +142,7 @@ class _Performance:
                 intake.check_output(output)
             writer.finish()
             intake.learn()
-        Kept(self.site.store).keep(exchange.order, order.roots())
+        KeptOrders(self.site.store).keep(exchange.order, order.roots())
         return order
 
     def _check(self, order: Order) -> None:

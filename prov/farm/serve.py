@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO
 
-from prov.farm.identity import Identity
+from prov.farm.credentials import Credentials
 from prov.processes import start_fork
 from prov.store.git import git_environment, git_program
 
@@ -35,7 +35,7 @@ PATIENCE = 60.0
 
 
 @contextmanager
-def serving(folder: Path, identity: Identity, host: str, port: int = 0) -> Iterator[str]:
+def serving(folder: Path, credentials: Credentials, host: str, port: int = 0) -> Iterator[str]:
     """Serve the repositories in a folder to members of a farm; yield the base URL.
 
     Raises OSError if the address is not available.
@@ -46,7 +46,7 @@ def serving(folder: Path, identity: Identity, host: str, port: int = 0) -> Itera
 
     def serve() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _serve(listener, folder, identity)
+        _serve(listener, folder, credentials)
 
     pid = start_fork(serve)
     listener.close()
@@ -58,10 +58,10 @@ def serving(folder: Path, identity: Identity, host: str, port: int = 0) -> Itera
         os.waitpid(pid, 0)
 
 
-def _serve(listener: socket.socket, folder: Path, identity: Identity) -> None:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(identity.authority))
+def _serve(listener: socket.socket, folder: Path, credentials: Credentials) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(credentials.authority))
     context.verify_mode = ssl.CERT_REQUIRED
-    context.load_cert_chain(identity.certificate, identity.key)
+    context.load_cert_chain(credentials.certificate, credentials.key)
 
     class Handler(_Handler):
         top = folder

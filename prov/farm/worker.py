@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prov.errors import ProvError
-from prov.farm.identity import INSTALL, Identity
+from prov.farm.credentials import INSTALL, Credentials
 from prov.farm.runner import OrderRunner
 
 if TYPE_CHECKING:
@@ -58,19 +58,19 @@ def quiet_dask() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def security_of(identity: Identity) -> Security:
+def security_of(credentials: Credentials) -> Security:
     """Return the settings of mutual TLS for Dask's connections."""
     from distributed import Security
 
     names = ("client", "worker", "scheduler")
-    files = {f"tls_{name}_cert": str(identity.certificate) for name in names}
-    files |= {f"tls_{name}_key": str(identity.key) for name in names}
-    return Security(require_encryption=True, tls_ca_file=str(identity.authority), **files)
+    files = {f"tls_{name}_cert": str(credentials.certificate) for name in names}
+    files |= {f"tls_{name}_key": str(credentials.key) for name in names}
+    return Security(require_encryption=True, tls_ca_file=str(credentials.authority), **files)
 
 
 def run_worker(
     runner: OrderRunner,
-    identity: Identity,
+    credentials: Credentials,
     scheduler: str,
     *,
     name: str,
@@ -98,7 +98,7 @@ def run_worker(
             scheduler,
             nthreads=jobs,
             name=name,
-            security=security_of(identity),
+            security=security_of(credentials),
             resources=resources,
             local_directory=str(folder),
             memory_limit=0,

@@ -7,44 +7,45 @@ from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import structs
+from prov_cli.app import main
 
-from prov.farm import perform, worker
+from prov.farm import perform, runner
+from prov.farm.credentials import Credentials, create_farm, issue
 from prov.farm.exchange import WorkerExchange
-from prov.farm.identity import Identity, create_farm, issue
 from prov.farm.order import Receipt, decode, encode, write_result
 from prov.records.ids import CommitId
 from prov.store.objects import EMPTY_TREE, MODE_FILE, Entry, Oid
 from prov.store.repository import Store
-from prov_cli.app import main
+from prov.tasks.job import Result
 
-Sign = Callable[[Identity, bytes], bytes]
-honest_sign = Identity.sign
+Sign = Callable[[Credentials, bytes], bytes]
+honest_sign = Credentials.sign
 honest_push = WorkerExchange.push
 
 
 def change(**fields: object) -> Sign:
     """Return a function that signs a changed receipt."""
 
-    def sign(identity: Identity, body: bytes) -> bytes:
-        return honest_sign(identity, encode(structs.replace(decode(body, Receipt), **fields)))
+    def sign(credentials: Credentials, body: bytes) -> bytes:
+        return honest_sign(credentials, encode(structs.replace(decode(body, Receipt), **fields)))
 
     return sign
 
 
-def sign_as_stranger(identity: Identity, body: bytes) -> bytes:
-    folder = Path(identity.folder) / "other"
+def sign_as_stranger(credentials: Credentials, body: bytes) -> bytes:
+    folder = Path(credentials.folder) / "other"
     if not folder.exists():
         create_farm(folder, [])
         issue(folder, folder / "w", "w1", "worker")
-    return honest_sign(Identity(folder / "w"), body)
+    return honest_sign(Credentials(folder / "w"), body)
 
 
-def sign_wrongly(identity: Identity, body: bytes) -> bytes:
-    return honest_sign(identity, body).replace(b'"signature":"30', b'"signature":"31')
+def sign_wrongly(credentials: Credentials, body: bytes) -> bytes:
+    return honest_sign(credentials, body).replace(b'"signature":"30', b'"signature":"31')
 
 
-def sign_with_another_prov(identity: Identity, body: bytes) -> bytes:
-    return honest_sign(identity, body.replace(b'"format":1', b'"format":2'))
+def sign_with_another_prov(credentials: Credentials, body: bytes) -> bytes:
+    return honest_sign(credentials, body.replace(b'"format":1', b'"format":2'))
 
 
 def push_nothing(_exchange: WorkerExchange, _result: CommitId) -> None:
@@ -79,7 +80,7 @@ def send_bad_parts(store: Store) -> None:
     """Send parts with an invalid name, under a receipt that names them."""
     honest = perform._Performance._parts
 
-    def parts(self: perform._Performance, result: perform.Result) -> list[Entry]:
+    def parts(self: perform._Performance, result: Result) -> list[Entry]:
         with store.objects.writer() as writer:
             bad = writer.add("tree", b"100644 ..\0" + writer.add("blob", b"x"))
         own = [entry for entry in honest(self, result) if entry.name != b"workdir"]
@@ -109,7 +110,7 @@ LIES = (*SIGNING, *PUSHING, "bad-parts")
 
 def lie(name: str) -> None:
     if name in SIGNING:
-        Identity.sign = SIGNING[name]  # type: ignore[method-assign,assignment]
+        Credentials.sign = SIGNING[name]  # type: ignore[method-assign,assignment]
     elif name in PUSHING:
         WorkerExchange.push = PUSHING[name]  # type: ignore[method-assign,assignment]
     elif name == "bad-parts":
@@ -119,14 +120,11 @@ def lie(name: str) -> None:
             send_bad_parts(site.store)
             return honest(site, *rest)  # type: ignore[arg-type]
 
-        from prov.farm import runner
-
-        runner.perform = dishonest
+        runner.perform = dishonest  # type: ignore[assignment,attr-defined]
     else:
         raise AssertionError(name)
 
 
 if __name__ == "__main__":
-    assert worker
     lie(os.environ["LIE"])
     main()

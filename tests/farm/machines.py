@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.commands import PROV
+from tests.commands import PROV, run_prov
 
 PATIENCE = 60.0
 ADDRESS = re.compile(r"tls://[0-9.]+:[0-9]+")
@@ -174,9 +174,7 @@ def sound(project: Path) -> None:
     command = ["git", f"--git-dir={project / '.prov'}", "fsck", "--strict", "--no-dangling"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done
-    checked = subprocess.run(
-        [PROV, "fsck"], cwd=project, capture_output=True, text=True, check=False
-    )
+    checked = run_prov("fsck", cwd=project)
     assert checked.returncode == 0, checked
 
 

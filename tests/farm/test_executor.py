@@ -35,11 +35,8 @@ outputdir = "out"
 
 def recipes(word: str = "three") -> dict[str, str]:
     text = RECIPE.format(word=word)
-    needs = (
-        text.replace('["three"]', '["four"]')
-        + '[tasks.four]\nneeds = ["lib:three"]\nscript = "ls $RECIPE_SYSROOT > x"\n'
-    )
-    return {"lib": text, "app": needs}
+    four = '[tasks.four]\nneeds = ["lib:three"]\nscript = "ls $RECIPE_SYSROOT > x"\n'
+    return {"lib": text, "app": text.replace('["three"]', '["four"]') + four}
 
 
 def test_a_farm_makes_the_same_results(farm: Machines, tmp_path: Path) -> None:
@@ -137,7 +134,7 @@ def test_a_task_that_loses_workers_fails_with_the_whole_story(tmp_path: Path) ->
     project = write_project(tmp_path / "project", {"app": SLEEP.format(seconds=60)})
     with machines(tmp_path / "home", "w1", "w2", "w3", "w4") as farm:
         build = start_build(farm, project)
-        victims = []
+        victims: list[str] = []
         for _ in range(3):
             until(lambda: scripts(farm).keys() - {*victims}, "running task")
             (victim,) = scripts(farm).keys() - {*victims}
@@ -185,8 +182,9 @@ def test_the_next_build_records_what_a_killed_build_ordered(tmp_path: Path) -> N
 
 
 def test_a_result_is_verified_at_a_second_worker(farm: Machines, tmp_path: Path) -> None:
-    text = 'version = "1"\nbuild = ["go"]\n[tasks.go]\nscript = "head -c8 /dev/urandom > out/x; echo > out/y"\n'
-    project = write_project(tmp_path / "project", {"app": f'{text}outputdir = "out"\n'})
+    script = "head -c8 /dev/urandom > out/x; echo > out/y"
+    text = f'version = "1"\nbuild = ["go"]\n[tasks.go]\noutputdir = "out"\nscript = "{script}"\n'
+    project = write_project(tmp_path / "project", {"app": text})
     with (project / "prov.toml").open("a") as settings:
         settings.write("verify = 1.0\n")
     done = farm.build(project, "world")

@@ -6,7 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -84,9 +84,8 @@ class MemoryExecutor:
         output = output_of(key, *(taken.output for taken in (*job.from_, *job.needs)))
         self.known.outputs[key, oid] = output
         self.known.workdirs.add((key, oid))
-        return Result(
-            key, "ran", oid, output, CommitId(oid), 1, 1.0, 0.5, added=10, notes=[f"{key}!"]
-        )
+        result = Result(key, "ran", oid, output, CommitId(oid), 1, 1.0, 0.5, notes=[f"{key}!"])
+        return replace(result, added=10)
 
     def kill(self, number: int) -> None:
         self.signals.append(number)

@@ -42,7 +42,7 @@ class Forged(ProvError):
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class Credentials:
     """A member of a farm: a folder with its certificate, its key, and the authority."""
 
     folder: Path
@@ -60,10 +60,10 @@ class Identity:
         return self.folder / KEY
 
     @staticmethod
-    def open(folder: Path) -> Identity:
-        """Return the identity in a folder. Raises ProvError if a file is missing."""
-        identity = Identity(folder)
-        for path in (identity.authority, identity.certificate, identity.key):
+    def open(folder: Path) -> Credentials:
+        """Return the credentials in a folder. Raises ProvError if a file is missing."""
+        credentials = Credentials(folder)
+        for path in (credentials.authority, credentials.certificate, credentials.key):
             if not path.is_file():
                 raise ProvError(
                     f"{folder} has no {path.name}",
@@ -71,7 +71,7 @@ class Identity:
                     " worker",
                 )
         _require()
-        return identity
+        return credentials
 
     def git_variables(self) -> dict[str, str]:
         """Return the variables with which git authenticates itself over https."""
@@ -138,7 +138,7 @@ def _parts(message: bytes) -> tuple[bytes, bytes, bytes]:
     return value["body"].encode(), value["certificate"].encode(), bytes.fromhex(value["signature"])
 
 
-def create_farm(folder: Path, hosts: Iterable[str]) -> Identity:
+def create_farm(folder: Path, hosts: Iterable[str]) -> Credentials:
     """Create an authority and the coordinator's certificate, valid for host names or addresses.
 
     Raises ProvError if the folder has one.
@@ -158,7 +158,7 @@ def create_farm(folder: Path, hosts: Iterable[str]) -> Identity:
 
 def issue(
     authority: Path, folder: Path, name: str, role: Role, hosts: Iterable[str] = ()
-) -> Identity:
+) -> Credentials:
     """Issue a certificate into a folder. Raises ProvError."""
     from cryptography.x509 import load_pem_x509_certificate
 
@@ -184,7 +184,7 @@ def issue(
     _write(folder / CERTIFICATE, certificate)
     if folder != authority:
         _write(folder / AUTHORITY, pem)
-    return Identity(folder)
+    return Credentials(folder)
 
 
 def _require() -> None:
