@@ -13,9 +13,8 @@ from prov.scheduler import summary as summaries
 from prov.tasks import job
 from prov.text import seconds_text, size_text
 
-from . import farming
 from .context import SetOption, StoreOption, open_session
-from .farm_options import CredentialsOption
+from .farming import CredentialsOption, opened_farm
 from .output import note, say
 from .progress import make_progress
 
@@ -133,7 +132,7 @@ def command(
     options = summaries.RunOptions(keep_going=keep_going)
     if jobs:
         options = replace(options, jobs=jobs)
-    with make_progress() as progress, farming.opened(session, farm, credentials, progress) as place:
+    with make_progress() as progress, opened_farm(session, farm, credentials, progress) as place:
         summary, deployed = session.build(request, progress, options, place)
     for path in deployed.placed:
         note(f"deployed {session.deploy_dir / path}")

@@ -12,12 +12,12 @@ from typing import Annotated
 
 import typer
 
-from prov.farm import cluster, local
+from prov.farm import cluster, processes
 from prov.farm import credentials as certificates
 from prov.text import count_text
 
 from .context import JsonOption
-from .farm_options import CredentialsOption, credentials_folder
+from .farming import CredentialsOption, credentials_folder
 from .help import CommandGroup
 from .output import note, say, say_json
 
@@ -96,7 +96,7 @@ def up(
     if not (folder / certificates.AUTHORITY).exists():
         certificates.create_farm(folder, ["localhost", "127.0.0.1"])
     own = certificates.Credentials.open(folder)
-    local.run_scheduler(
+    processes.run_scheduler(
         own, "127.0.0.1", port, partial(_workers, folder, workers, jobs), _report_address
     )
 

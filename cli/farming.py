@@ -1,24 +1,42 @@
-"""Open the farm of a build."""
+"""Options of commands that use a farm, and the farm of a build."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from prov.scheduler import session as sessions
 from prov.scheduler import summary as summaries
-
-from .farm_options import credentials_folder
 
 if TYPE_CHECKING:
     from prov.scheduler.executor import Executor, LocalExecutor
     from prov.scheduler.plan import Plan
 
+CredentialsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--credentials",
+        metavar="DIR",
+        help="The farm's certificates. Default: ~/.config/prov/farm.",
+    ),
+]
+
+
+def credentials_folder(option: Path | None) -> Path:
+    """Return the folder of the option, or the default."""
+    if option is not None:
+        return option.absolute()
+    top = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(top) / "prov" / "farm"
+
 
 @contextmanager
-def opened(
+def opened_farm(
     session: sessions.Session, url: str, credentials: Path | None, progress: summaries.Progress
 ) -> Iterator[Callable[[LocalExecutor, Plan], Executor] | None]:
     """Yield a function that returns the executor of a build on a farm; None without a farm.

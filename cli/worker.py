@@ -11,13 +11,12 @@ from typing import Annotated
 import typer
 
 from prov.farm import credentials as certificates
-from prov.farm import perform, runner
-from prov.farm import worker as workers
+from prov.farm import perform, processes, runner
 from prov.store import repository
 from prov.sysroot import compose
 from prov.tasks import sandbox
 
-from .farm_options import CredentialsOption, credentials_folder
+from .farming import CredentialsOption, credentials_folder
 from .output import note
 
 
@@ -57,7 +56,7 @@ def command(
         prov worker --scheduler tls://build1:8786 --credentials ~/worker3
     """
     own = certificates.Credentials.open(credentials_folder(credentials))
-    workers.require_dask()
+    processes.require_dask()
     name = name or socket.gethostname()
     place = folder or _cache() / name
     bwrap = sandbox.bubblewrap("bwrap")
@@ -73,7 +72,7 @@ def command(
         jobs=jobs or len(os.sched_getaffinity(0)),
         offers_network=network,
     )
-    workers.run_worker(
+    processes.run_worker(
         runner.OrderRunner.start(site),
         own,
         scheduler,

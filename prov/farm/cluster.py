@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from prov.errors import ProvError
 from prov.farm.credentials import Credentials
-from prov.farm.worker import (
+from prov.farm.processes import (
     NETWORK,
     PROV,
     quiet_dask,

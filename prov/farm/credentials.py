@@ -114,8 +114,7 @@ class Credentials:
             raise Forged("a message has an invalid signature") from error
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise Forged(f"a message is not signed: {error}"[:300]) from error
-        now = datetime.datetime.now(datetime.UTC)
-        if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+        if not certificate.not_valid_before_utc <= _now() <= certificate.not_valid_after_utc:
             raise Forged(
                 f"the certificate of {name_of(certificate)} has expired",
                 hint="run `prov farm credentials` to issue a new one",
@@ -187,6 +186,10 @@ def issue(
     return Credentials(folder)
 
 
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
 def _require() -> None:
     try:
         import cryptography  # noqa: F401
@@ -246,7 +249,7 @@ def _issue(
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.serialization import Encoding
 
-    begin = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    begin = _now() - datetime.timedelta(hours=1)
     builder = (
         x509.CertificateBuilder()
         .subject_name(name)

@@ -155,7 +155,7 @@ class FarmExecutor:
             return prepared
         story: list[str] = []
         lost = 0
-        while len(story) < ATTEMPTS and lost <= LOST:
+        while True:
             try:
                 accepted = await self._attempt(slot, job, prepared)
             except WorkerLost as error:
@@ -168,6 +168,8 @@ class FarmExecutor:
                 return dataclasses.replace(
                     accepted.result, seconds=time.monotonic() - begun, place=accepted.worker
                 )
+            if len(story) == ATTEMPTS or lost > LOST:
+                break
             self.note(f"{job.node.key}: {story[-1]}; running it elsewhere")
             if not await slot.move(is_alone=lost == LOST):
                 break

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from msgspec import structs
 from prov_cli.app import main
 
-from prov.farm import perform, runner
+from prov.farm import perform
 from prov.farm.credentials import Credentials, create_farm, issue
 from prov.farm.exchange import WorkerExchange
 from prov.farm.order import Receipt, decode, encode, write_result
 from prov.records.ids import CommitId
-from prov.store.objects import EMPTY_TREE, MODE_FILE, Entry, Oid
+from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, Entry, Oid, object_id
 from prov.store.repository import Store
 from prov.tasks.job import Result
+from prov.worktree.attributes import FileNode, write_listing
 
+EMPTY_BLOB = object_id("blob", b"")
 Sign = Callable[[Credentials, bytes], bytes]
 honest_sign = Credentials.sign
 honest_push = WorkerExchange.push
@@ -71,28 +76,6 @@ def empty_tree(store: Store) -> Oid:
     return EMPTY_TREE
 
 
-def bad_tree(store: Store) -> Oid:
-    with store.objects.writer() as writer:
-        return writer.add_tree([Entry(b"..", MODE_FILE, writer.add("blob", b"x"))])
-
-
-def send_bad_parts(store: Store) -> None:
-    """Send parts with an invalid name, under a receipt that names them."""
-    honest = perform._Performance._parts
-
-    def parts(self: perform._Performance, result: Result) -> list[Entry]:
-        with store.objects.writer() as writer:
-            bad = writer.add("tree", b"100644 ..\0" + writer.add("blob", b"x"))
-        own = [entry for entry in honest(self, result) if entry.name != b"workdir"]
-        return [*own, Entry(b"workdir", 0o40000, bad)]
-
-    perform._Performance._parts = parts  # type: ignore[method-assign]
-
-
-async def answer_text(_name: str, _message: bytes) -> str:
-    return "done"
-
-
 SIGNING: dict[str, Sign] = {
     "stranger": sign_as_stranger,
     "signature": sign_wrongly,
@@ -101,30 +84,61 @@ SIGNING: dict[str, Sign] = {
     "inputs": change(inputs="2" * 40),
     "parts": change(parts="3" * 40),
 }
-PUSHING = {
+PUSHING: dict[str, Callable[[WorkerExchange, CommitId], None]] = {
     "nothing": push_nothing,
     "empty": push_other_tree(empty_tree),
 }
-LIES = (*SIGNING, *PUSHING, "bad-parts")
+LIES = (*SIGNING, *PUSHING, "bad-parts", "device")
 
 
-def lie(name: str) -> None:
-    if name in SIGNING:
-        Credentials.sign = SIGNING[name]  # type: ignore[method-assign,assignment]
-    elif name in PUSHING:
-        WorkerExchange.push = PUSHING[name]  # type: ignore[method-assign,assignment]
-    elif name == "bad-parts":
-        honest = perform.perform
+def add_bad_name(store: Store, parts: list[Entry]) -> list[Entry]:
+    """Return parts whose WORKDIR has a file with the name `..`."""
+    with store.objects.writer() as writer:
+        bad = writer.add("tree", b"100644 ..\0" + writer.add("blob", b"x"))
+    return [entry._replace(oid=bad) if entry.name == b"workdir" else entry for entry in parts]
 
-        def dishonest(site: perform.Site, *rest: object) -> bytes:
-            send_bad_parts(site.store)
-            return honest(site, *rest)  # type: ignore[arg-type]
 
-        runner.perform = dishonest  # type: ignore[assignment,attr-defined]
-    else:
-        raise AssertionError(name)
+def add_device(store: Store, parts: list[Entry]) -> list[Entry]:
+    """Return parts whose WORKDIR has a device node."""
+    listing = {b"null": FileNode(stat.S_IFCHR | 0o666, EMPTY_BLOB, rdev=(1, 3))}
+    with store.objects.writer() as writer:
+        writer.add("blob", b"")
+        pair = write_listing(writer, listing, mtimes=True)
+    assert pair.attributes is not None
+    changed = {b"workdir": pair.tree, b"attributes": pair.attributes}
+    rest = [entry for entry in parts if entry.name not in changed]
+    return [*rest, *(Entry(name, MODE_DIRECTORY, oid) for name, oid in changed.items())]
+
+
+@contextmanager
+def lie(name: str) -> Iterator[None]:
+    """Lie in this context."""
+    with pytest.MonkeyPatch.context() as patch:
+        if name in SIGNING:
+            patch.setattr(Credentials, "sign", SIGNING[name])
+        elif name in PUSHING:
+            patch.setattr(WorkerExchange, "push", PUSHING[name])
+        else:
+            change_parts = {"bad-parts": add_bad_name, "device": add_device}[name]
+            honest = perform._Performance._parts
+
+            def parts(self: perform._Performance, result: Result) -> list[Entry]:
+                return change_parts(self.site.store, honest(self, result))
+
+            patch.setattr(perform._Performance, "_parts", parts)
+        yield
+
+
+def lying(name: str) -> Callable[[perform.Site, bytes], bytes]:
+    """Return a function that answers an order with a lie."""
+
+    def answer(site: perform.Site, message: bytes) -> bytes:
+        with lie(name):
+            return perform.perform(site, message, "", ())
+
+    return answer
 
 
 if __name__ == "__main__":
-    lie(os.environ["LIE"])
-    main()
+    with lie(os.environ["LIE"]):
+        main()

@@ -1,6 +1,6 @@
-"""A worker of a Dask cluster that runs orders.
+"""The processes of a Dask cluster: workers that run orders, and a scheduler.
 
-Only this module, `cluster` and `local` import Dask.
+Only this module and `cluster` import Dask.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ PROV = "prov"
 """The Dask resource of workers that run orders."""
 TIMEOUT = "60s"
 """How long a worker waits for its scheduler."""
+SECONDS_TO_STOP = 5.0
+"""Seconds after which processes that do not end are killed."""
 
 _runner: OrderRunner | None = None
 """The runner of this process."""
@@ -127,3 +130,62 @@ def run_worker(
         asyncio.run(work())
     finally:
         runner.close()
+
+
+def run_scheduler(
+    credentials: Credentials,
+    host: str,
+    port: int,
+    workers: Callable[[str], Sequence[Sequence[str]]],
+    report: Callable[[str], object],
+) -> None:
+    """Run a scheduler and workers until SIGINT or SIGTERM.
+
+    `workers` returns the workers' commands for the scheduler's address. `report` is called with
+    this address. Raises ProvError if the scheduler cannot start.
+    """
+    require_dask()
+    quiet_dask()
+
+    async def work() -> None:
+        from distributed import Scheduler
+
+        scheduler = Scheduler(
+            host=host, port=port, protocol="tls", security=security_of(credentials), dashboard=False
+        )
+        try:
+            await scheduler
+        except Exception as error:  # Dask raises errors of many kinds
+            raise ProvError(
+                f"cannot start a scheduler at {host}:{port}: {error}",
+                hint="use a different --port, or stop the process that uses this one",
+            ) from error
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopped.set)
+        processes = [
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+            for command in workers(scheduler.address)
+        ]
+        report(scheduler.address)
+        try:
+            await stopped.wait()
+        finally:
+            _stop(processes)
+            with contextlib.suppress(Exception):
+                await scheduler.close()
+
+    asyncio.run(work())
+
+
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Terminate processes, and kill those that do not end in time."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
