@@ -21,11 +21,13 @@ from .farming import CredentialsOption, credentials_folder
 from .help import CommandGroup
 from .output import note, say, say_json
 
+LOOPBACK = "127.0.0.1"
+
 group = CommandGroup(
     """Manage a farm: machines that run tasks of builds.
 
-    A farm is a Dask cluster. `prov farm up` starts one on this machine, to try it. For several
-    machines, start `dask scheduler` on one, and `prov worker` on each.
+    A farm is a Dask cluster: a scheduler, which `prov farm up` starts, and workers, which `prov
+    worker` starts on each machine.
 
     Example:
 
@@ -80,6 +82,10 @@ def up(
         int,
         typer.Option("--jobs", "-j", min=1, max=1024, metavar="N", help="Jobs of each worker."),
     ] = 1,
+    host: Annotated[
+        str,
+        typer.Option("--host", metavar="ADDRESS", help="The address to listen on."),
+    ] = LOOPBACK,
     port: Annotated[
         int,
         typer.Option(
@@ -88,16 +94,21 @@ def up(
     ] = 0,
     credentials: CredentialsOption = None,
 ) -> None:
-    """Start a farm on this machine, until ^C.
+    """Start a scheduler, and workers on this machine, until ^C.
 
-    The scheduler listens on loopback only.
+    It creates a farm if there is none. Workers of other machines join with `prov worker`.
+
+    Examples:
+
+        prov farm up --workers 2
+        prov farm up --workers 0 --host 192.0.2.10 --port 8786
     """
     folder = credentials_folder(credentials)
     if not (folder / certificates.AUTHORITY).exists():
-        certificates.create_farm(folder, ["localhost", "127.0.0.1"])
+        certificates.create_farm(folder, ["localhost", host])
     own = certificates.Credentials.open(folder)
     processes.run_scheduler(
-        own, "127.0.0.1", port, partial(_workers, folder, workers, jobs), _report_address
+        own, host, port, partial(_workers, folder, workers, jobs), _report_address
     )
 
 

@@ -41,6 +41,7 @@ FLOORS = {
     "prov.report": 70,
     "prov.scheduler": 69,
     "prov.claims": 50,
+    "prov.farm": 30,
     "prov.sharing": 64,
     "prov.statements": 83,
     "prov.store": 78,

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from prov.errors import ProvError
 from prov.farm.credentials import Credentials
@@ -70,6 +71,7 @@ class Cluster:
         quiet_dask()
         from distributed import Client
 
+        await self._check_address()
         client = Client(
             self.url,
             asynchronous=True,
@@ -80,12 +82,24 @@ class Cluster:
         try:
             self._client = await client
         except Exception as error:  # Dask raises errors of many kinds
-            raise ProvError(
-                f"cannot reach the farm {self.url}: {error}",
-                hint="check its address with `prov farm status`, or build without --farm",
-            ) from error
+            raise self._unreachable(error) from error
         await self._look()
         self._watch = asyncio.create_task(self._watch_workers())
+
+    async def _check_address(self) -> None:
+        """Raise ProvError if nothing listens at the address: Dask would retry for some time."""
+        address = urlsplit(self.url)
+        try:
+            _, writer = await asyncio.open_connection(address.hostname, address.port)
+        except OSError as error:
+            raise self._unreachable(error) from error
+        writer.close()
+
+    def _unreachable(self, error: Exception) -> ProvError:
+        return ProvError(
+            f"cannot reach the farm {self.url}: {error}",
+            hint="check its address, and that its scheduler runs; or build without --farm",
+        )
 
     @property
     def dashboard(self) -> str:

@@ -25,7 +25,9 @@ NETWORK = "network"
 """The Dask resource of workers that offer a network."""
 PROV = "prov"
 """The Dask resource of workers that run orders."""
-TIMEOUT = "60s"
+LOOPBACK = "127.0.0.1:0"
+"""The address of the pages that Dask serves without TLS."""
+TIMEOUT = "20s"
 """How long a worker waits for its scheduler."""
 SECONDS_TO_STOP = 5.0
 """Seconds after which processes that do not end are killed."""
@@ -105,6 +107,7 @@ def run_worker(
             resources=resources,
             local_directory=str(folder),
             memory_limit=0,
+            dashboard_address=LOOPBACK,
             death_timeout=TIMEOUT,
         )
         try:
@@ -119,12 +122,15 @@ def run_worker(
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopped.set)
-        ends = [asyncio.create_task(stopped.wait()), asyncio.create_task(worker.finished())]
+        waits = (stopped.wait(), worker.finished(), runner.ended.wait())
+        ends = [asyncio.create_task(wait) for wait in waits]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         with contextlib.suppress(Exception):
             await worker.close(timeout=2)
         for task in ends:
             task.cancel()
+        if runner.ended.is_set():
+            raise ProvError("the process that runs orders ended", hint="start the worker again")
 
     try:
         asyncio.run(work())
@@ -151,7 +157,11 @@ def run_scheduler(
         from distributed import Scheduler
 
         scheduler = Scheduler(
-            host=host, port=port, protocol="tls", security=security_of(credentials), dashboard=False
+            host=host,
+            port=port,
+            protocol="tls",
+            security=security_of(credentials),
+            dashboard_address=LOOPBACK,
         )
         try:
             await scheduler

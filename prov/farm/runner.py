@@ -10,6 +10,7 @@ Messages over its socket are JSON lines: `{"run": ID, "message": TEXT}` and `{"s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -27,6 +28,7 @@ from prov.scheduler.workers import Workers
 LONGEST = 2 << 20
 """Maximum bytes of a line."""
 SECONDS_TO_STOP = 3.0
+_ENDED = "the process that runs orders ended"
 
 
 @dataclass(slots=True)
@@ -102,6 +104,8 @@ class OrderRunner:
     pid: int
     _waiting: dict[str, asyncio.Future[dict[str, str]]] = field(default_factory=dict)
     _writer: asyncio.StreamWriter | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the runner's process has ended."""
     _reading: asyncio.Task[None] | None = None
 
     @staticmethod
@@ -127,7 +131,8 @@ class OrderRunner:
 
     async def run(self, name: str, message: bytes) -> bytes:
         """Run an order and return its receipt. Raises ProvError."""
-        assert self._writer is not None
+        if self.ended.is_set():
+            raise ProvError(_ENDED)
         waiting = self._waiting[name] = asyncio.get_running_loop().create_future()
         self._send({"run": name, "message": message.decode()})
         try:
@@ -138,7 +143,7 @@ class OrderRunner:
         finally:
             self._waiting.pop(name, None)
         if "receipt" not in answer:
-            raise ProvError(answer.get("problem", "the runner of orders ended"))
+            raise ProvError(answer.get("problem", _ENDED))
         receipt: str = answer["receipt"]
         return receipt.encode()
 
@@ -156,13 +161,13 @@ class OrderRunner:
             waiting = self._waiting.get(answer["ended"])
             if waiting is not None and not waiting.done():
                 waiting.set_result(answer)
+        self.ended.set()
         for waiting in self._waiting.values():
             if not waiting.done():
-                waiting.set_result({"problem": "the runner of orders ended"})
+                waiting.set_result({"problem": _ENDED})
 
     def close(self) -> None:
         """End the runner and its orders."""
-        if self._writer is not None:
-            self._writer.close()
-        self.connection.close()
+        with contextlib.suppress(OSError):  # the runner may have ended
+            self.connection.shutdown(socket.SHUT_RDWR)
         os.waitpid(self.pid, 0)

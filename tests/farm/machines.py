@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,9 +64,7 @@ class Machines:
                 start_new_session=True,
             )
 
-    def add(
-        self, name: str, *options: str, program: tuple[str, ...] = (PROV,), **more: str
-    ) -> None:
+    def add(self, name: str, *options: str, program: Sequence[str] = (PROV,), **more: str) -> None:
         """Start a worker and wait until it has joined."""
         own = self.folder / "credentials" / name
         if not own.exists():

@@ -839,3 +839,25 @@ class Doctor(Answer, tag="doctor"):
 
     commands = ("prov doctor",)
     findings: list[Finding]
+
+
+class Worker(Struct):
+    """A worker of a farm."""
+
+    name: str
+    address: str
+    jobs: Count
+    """The number of tasks that it runs at once."""
+    offers_network: bool
+    """Whether it runs tasks that need the network."""
+
+
+class Farm(Answer, tag="farm"):
+    """The connected workers of a farm, sorted by name."""
+
+    commands = ("prov farm status",)
+    url: str
+    """The address of the scheduler."""
+    dashboard: str
+    """The address of Dask's dashboard; empty if it has none."""
+    workers: list[Worker]
