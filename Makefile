@@ -6,6 +6,7 @@
 # `make floors` measures the coverage of `make quick`, and fails below a package's floor; `make coverage` measures all tests.
 # `make attacks` runs the attacks that take minutes.
 # `make servers` runs the tests of remotes with more kinds of servers.
+# `make farm` builds fixtures/world on farms whose workers are killed, for an hour.
 # `make fuzz` attacks every parser with random input (for FUZZ_SECONDS=N in total), then a store with hostile records.
 # `make faults` disturbs commands at every writing call, for hours (FAULTS_POINTS=N: at N calls of each command).
 PYTHON ?= python3
@@ -103,6 +104,10 @@ servers: $(VENV)/.installed
 	tests/install-tools
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m servers tests
 
+farm: $(VENV)/.installed
+	tests/install-tools
+	$(BIN)/python -m pytest -m farm -s tests/farm
+
 attacks: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m attacks tests
 
@@ -115,4 +120,4 @@ bench: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) build dist fixtures/demo/build fixtures/demo/.prov
 
-.PHONY: all demo test quick floors coverage lint man schema typers site wheel check faults edits cached fuzz attacks servers bitbake bench clean
+.PHONY: all demo test quick floors coverage lint man schema typers site wheel check faults edits cached fuzz attacks servers farm bitbake bench clean

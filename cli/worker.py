@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +12,8 @@ import typer
 from prov.farm import credentials as certificates
 from prov.farm import perform, processes, runner
 from prov.store import repository
-from prov.sysroot import compose
 from prov.tasks import sandbox
+from prov.text import parse_size
 
 from .farming import CredentialsOption, credentials_folder
 from .output import note
@@ -44,6 +43,10 @@ def command(
             help="The worker's store and WORKDIRs. Default: ~/.cache/prov/NAME.",
         ),
     ] = None,
+    size: Annotated[
+        str,
+        typer.Option("--size", metavar="SIZE", help="Delete its store when it exceeds this size."),
+    ] = "20G",
     credentials: CredentialsOption = None,
 ) -> None:
     """Run tasks of other machines' builds.
@@ -65,12 +68,12 @@ def command(
     site = perform.Site(
         credentials=own,
         store=store,
-        sysroots=partial(compose.sysroots_of, store),
         sandbox=bwrap,
         work=place / "work",
         environment=dict(os.environ),
         jobs=jobs or len(os.sched_getaffinity(0)),
         offers_network=network,
+        most=parse_size(size),
     )
     processes.run_worker(
         runner.OrderRunner.start(site),

@@ -30,7 +30,7 @@ settings.load_profile("prov")
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out tests that take minutes, unless a command such as `make fuzz` requests them."""
-    for marker in ("fuzz", "attacks", "servers"):
+    for marker in ("fuzz", "attacks", "servers", "farm"):
         if marker not in config.getoption("markexpr"):
             left_out = [item for item in items if item.get_closest_marker(marker)]
             config.hook.pytest_deselected(items=left_out)

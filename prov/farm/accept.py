@@ -23,6 +23,7 @@ from prov.farm.order import (
     decode,
     read_order,
 )
+from prov.files import locked
 from prov.intake.intake import Intake
 from prov.intake.wellformed import BadObject, Limits
 from prov.records.entries import ATTRIBUTES, ENVIRONMENT, LOG, OUTPUT, READS, SYSROOT
@@ -80,7 +81,7 @@ def accept(
     result is missing or rejected.
     """
     read = _read_own_order(store, order)
-    commit = exchange.results().get(order)
+    commit = exchange.result(order)
     if commit is None:
         raise Rejected(f"no worker pushed a result of {read.facts.task}")
     with store.objects.writer() as writer:
@@ -209,9 +210,10 @@ def _name(
 
     Returns the run's number, and whether its output became that of the task hash.
     """
-    tag = run_tag(store, run, recorded)
-    exists = store.refs.get(str(OutputRef(run.key, run.task_hash))) is not None
-    is_first = run.output is not None and (replaces or not exists)
-    updates = [tag, *result_refs(run, recorded, order.facts.key_hash)] if is_first else [tag]
-    store.refs.update(*updates)
+    with locked(store.cache / "locks" / "farm"):  # two results of one task may arrive at once
+        tag = run_tag(store, run, recorded)
+        exists = store.refs.get(str(OutputRef(run.key, run.task_hash))) is not None
+        is_first = run.output is not None and (replaces or not exists)
+        results = result_refs(run, recorded, order.facts.key_hash) if is_first else ()
+        store.refs.update(tag, *results)
     return int(tag.name.rpartition("/")[2]), is_first

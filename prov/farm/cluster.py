@@ -46,11 +46,18 @@ class Machine:
     """The number of this build's orders there."""
     is_reserved: bool = False
     """Whether one task runs there alone."""
+    is_late: bool = False
+    """Whether an order there is late; it then receives no others."""
     lost: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def is_free(self) -> bool:
-        return self.orders < self.jobs and not self.is_reserved and not self.lost.is_set()
+        is_usable = not (self.is_reserved or self.is_late or self.lost.is_set())
+        return is_usable and self.orders < self.jobs
+
+    def recover(self) -> None:
+        """Use the worker again after its late order has ended."""
+        self.is_late = False
 
 
 @dataclass(slots=True)

@@ -85,6 +85,11 @@ class Exchange:
             if _HEX.fullmatch(name)
         }
 
+    def result(self, order: CommitId) -> CommitId | None:
+        """Return the result of an order; None if there is none."""
+        commit = self.refs.get(f"{INCOMING}{order.hex()}")
+        return CommitId(commit) if commit is not None else None
+
     def waits(self) -> bool:
         """Return whether there are orders that are not withdrawn."""
         return bool(self.refs.list(ORDERS))

@@ -165,9 +165,7 @@ class FarmExecutor:
                 story.append(str(error))
             else:
                 self._settle(slot, job, prepared, accepted)
-                return dataclasses.replace(
-                    accepted.result, seconds=time.monotonic() - begun, place=accepted.worker
-                )
+                return self._result(job, accepted, time.monotonic() - begun)
             if len(story) == ATTEMPTS or lost > LOST:
                 break
             self.note(f"{job.node.key}: {story[-1]}; running it elsewhere")
@@ -177,6 +175,14 @@ class FarmExecutor:
             raise BuildError(f"no worker could run the task: {'; '.join(story)}")
         self.note(f"{job.node.key}: no worker could run it; running it on this machine")
         return await self._run_here(job)
+
+    def _result(self, job: Job, accepted: Accepted, seconds: float) -> Result:
+        """Return the result of a task: the recorded one if a different process was first."""
+        result = dataclasses.replace(accepted.result, seconds=seconds, place=accepted.worker)
+        if result.output is not None and not accepted.is_first:
+            recorded = self._compare(job.node.key, accepted)
+            return dataclasses.replace(result, status="done by another", output=recorded)
+        return result
 
     async def _run_here(self, job: Job) -> Result:
         async with self.local.slot(job.node) as slot:
@@ -205,13 +211,35 @@ class FarmExecutor:
         await asyncio.wait([first], timeout=patience)
         if first.done():
             return await first
-        late = slot.machine.name
-        self.note(f"{job.node.key}: no answer from {late} in {patience:.0f} s; running it twice")
-        self._run_in_background(self._compare_late(first, job, late))
-        again = await self._prepare(job) if await slot.move() else None
-        if not isinstance(again, Prepared):  # there is no other worker, or the late one answered
-            raise ProvError(f"{late} was late")
-        return await self._start(slot.machine, job, again)
+        late = slot.machine
+        self.note(
+            f"{job.node.key}: no answer from {late.name} in {patience:.0f} s; running it twice"
+        )
+        late.is_late = True
+        first.add_done_callback(lambda _task: late.recover())
+        orders = {first}
+        if await slot.move():
+            again = await self._prepare(job)
+            if isinstance(again, Prepared):
+                orders.add(self._start(slot.machine, job, again))
+        return await self._first_of(orders, job.node.key)
+
+    async def _first_of(self, orders: set[asyncio.Task[Accepted]], key: TaskKey) -> Accepted:
+        """Return the first result; compare others with it when they arrive.
+
+        Raises the last error if all orders fail.
+        """
+        error: BaseException | None = None
+        while orders:
+            done, orders = await asyncio.wait(orders, return_when=asyncio.FIRST_COMPLETED)
+            for order in done:
+                error = order.exception()
+                if error is None:
+                    for other in orders:
+                        self._run_in_background(self._compare_late(other, key))
+                    return order.result()
+        assert error is not None
+        raise error
 
     def _start(self, machine: Machine, job: Job, prepared: Prepared) -> asyncio.Task[Accepted]:
         """Start an order at a worker. The task raises WorkerLost or ProvError."""
@@ -221,11 +249,9 @@ class FarmExecutor:
         task.add_done_callback(self._running.discard)
         return task
 
-    async def _compare_late(self, first: asyncio.Task[Accepted], job: Job, name: str) -> None:
+    async def _compare_late(self, order: asyncio.Task[Accepted], key: TaskKey) -> None:
         """Wait for a late result, and compare it with the recorded one."""
-        accepted = await first
-        if not accepted.is_first:
-            self._compare(job.node.key, accepted, name)
+        self._compare(key, await order)
 
     async def _order(
         self, machine: Machine, key: TaskKey, prepared: Prepared, *, replaces: bool
@@ -270,21 +296,25 @@ class FarmExecutor:
             accepted = await self._order(machine, job.node.key, prepared, replaces=False)
         finally:
             self._queue.release(wish, machine)
-        self._compare(job.node.key, accepted, accepted.worker)
+        self._compare(job.node.key, accepted)
 
-    def _compare(self, key: TaskKey, accepted: Accepted, worker: str) -> None:
-        """Report the files in which a second result differs from the recorded one."""
-        store = self.local.workspace.store
+    def _compare(self, key: TaskKey, accepted: Accepted) -> OutputId | None:
+        """Report the files in which a second result differs from the recorded one.
+
+        Returns the recorded output.
+        """
+        store, output = self.local.workspace.store, accepted.result.output
         store.objects.refresh()
         recorded = Records(store).output(key, accepted.result.task_hash)
-        if recorded is None or accepted.result.output in (None, recorded):
-            return
-        lines = self._differences(recorded, accepted.result.output)
-        self.note(f"{key} is not reproducible: its output at {worker} differs: {lines}")
+        if recorded is not None and output is not None and output != recorded:
+            self.note(
+                f"{key} is not reproducible: its output at {accepted.worker} differs:"
+                f" {self._differences(recorded, output)}"
+            )
+        return recorded
 
-    def _differences(self, one: OutputId, other: OutputId | None) -> str:
+    def _differences(self, one: OutputId, other: OutputId) -> str:
         objects = self.local.workspace.store.objects
-        assert other is not None
         differences = diff_pairs(objects, read_pair(objects, one), read_pair(objects, other))
         lines = [difference.line for difference in differences]
         more = f" and {len(lines) - MOST_LINES} more" if len(lines) > MOST_LINES else ""

@@ -10,7 +10,7 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from prov.farm.order import (
     read_order,
     write_result,
 )
+from prov.files import remove_tree
 from prov.intake.intake import Intake
 from prov.intake.wellformed import BadObject, Limits
 from prov.records.entries import ATTRIBUTES, ENVIRONMENT, LOG, OUTPUT, READS, SYSROOT
@@ -40,8 +41,9 @@ from prov.records.run import author, empty_start, write_workdir
 from prov.remote.receive import digests_of
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, Oid
 from prov.store.repository import Store
+from prov.sysroot.compose import sysroots_of
 from prov.tasks.execution import run_task
-from prov.tasks.job import Composer, Job, Result, Taken, Workspace
+from prov.tasks.job import Job, Result, Taken, Workspace
 from prov.tasks.paths import make_paths
 from prov.tasks.recorded import (
     RecordedInputs,
@@ -70,7 +72,6 @@ class Site:
 
     credentials: Credentials
     store: Store
-    sysroots: Callable[[bool], Composer]
     sandbox: str
     """The path of bubblewrap."""
     work: Path
@@ -78,6 +79,20 @@ class Site:
     environment: Mapping[str, str]
     jobs: int
     offers_network: bool = False
+    most: int = 20 << 30
+    """The size in bytes of its store's packs above which the worker deletes them."""
+
+    def cleaned(self) -> Site:
+        """Delete the store and the WORKDIRs if they are too large; return the site with its store.
+
+        No order may be running.
+        """
+        if self.store.objects.size() <= self.most:
+            return self
+        for folder in (self.work, self.store.path):
+            if folder.exists():
+                remove_tree(folder)
+        return replace(self, store=Store.create(self.store.path))
 
 
 def perform(site: Site, message: bytes, makeflags: str, pass_fds: tuple[int, ...]) -> bytes:
@@ -166,7 +181,7 @@ class _Performance:
         workspace = Workspace(
             store=site.store,
             inputs=RecordedInputs(objects, {task.key: task}),
-            sysroots=site.sysroots(True),
+            sysroots=sysroots_of(site.store, True),
             work=site.work,
             sandbox=site.sandbox,
             alias=ALIAS,

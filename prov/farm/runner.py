@@ -79,6 +79,8 @@ class _Runner:
             self.jobserver.release()
             del self._orders[name]
             self._stopped.discard(name)
+            if not self._orders:
+                self.site = self.site.cleaned()
         self.writer.write(f"{json.dumps(answer)}\n".encode())
 
     def kill(self) -> None:
@@ -156,11 +158,12 @@ class OrderRunner:
         self._writer.write(f"{json.dumps(message)}\n".encode())
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        while line := await reader.readline():
-            answer = json.loads(line)
-            waiting = self._waiting.get(answer["ended"])
-            if waiting is not None and not waiting.done():
-                waiting.set_result(answer)
+        with contextlib.suppress(ConnectionError):
+            while line := await reader.readline():
+                answer = json.loads(line)
+                waiting = self._waiting.get(answer["ended"])
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(answer)
         self.ended.set()
         for waiting in self._waiting.values():
             if not waiting.done():

@@ -31,12 +31,6 @@ def test_credentials(tmp_path: Path) -> None:
     assert "invalid name 'w 1' of a worker" in done.stderr
 
 
-def test_a_worker_needs_credentials(tmp_path: Path) -> None:
-    done = run_prov("worker", "--scheduler=tls://127.0.0.1:1", f"--credentials={tmp_path}")
-    assert done.returncode == 1
-    assert f"{tmp_path} has no ca.pem" in done.stderr
-
-
 def test_status(tmp_path: Path) -> None:
     with machines(tmp_path / "home", "w1") as farm:
         shown = farm.run("farm", "status", farm.address)

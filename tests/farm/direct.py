@@ -87,7 +87,6 @@ class DirectFarm:
         self.sites[name] = Site(
             credentials=issue(self.credentials.folder, folder / "own", name, "worker"),
             store=store,
-            sysroots=partial(sysroots_of, store),
             sandbox=bwrap,
             work=folder / "work",
             environment=dict(os.environ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,20 @@ def test_a_worker_keeps_orders_to_fetch_less(farm: DirectFarm, tmp_path: Path) -
     fetched.clear()
     assert farm.build(project)[0].ok
     assert max(fetched) < 10_000
+
+
+def test_a_worker_deletes_a_store_that_is_too_large(farm: DirectFarm, tmp_path: Path) -> None:
+    project = project_of(tmp_path / "project", a=RECIPE)
+    assert farm.build(project)[0].ok
+    site = farm.sites["w1"]
+    assert site.cleaned() is site
+    small = replace(site, most=1000).cleaned()
+    assert small.store.objects.size() < 1000
+    assert not site.work.exists()
+    farm.sites["w1"] = small
+    (project / "recipes/a.toml").write_text(RECIPE.replace("{word}", "other"))
+    assert farm.build(project)[0].ok
+    assert farm.orders[-1] == "w1"
 
 
 def test_a_worker_needs_a_signed_order(farm: DirectFarm) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from prov.farm.credentials import create_farm, issue
 from prov.farm.perform import Site
 from prov.farm.runner import OrderRunner
 from prov.store.repository import Store
-from prov.sysroot.compose import sysroots_of
 
 pytestmark = pytest.mark.process
 
@@ -23,8 +21,7 @@ pytestmark = pytest.mark.process
 def runner(tmp_path: Path, store: Store) -> OrderRunner:
     create_farm(tmp_path / "farm", [])
     own = issue(tmp_path / "farm", tmp_path / "w", "w", "worker")
-    composer = partial(sysroots_of, store)
-    site = Site(own, store, composer, "/usr/bin/bwrap", tmp_path / "work", dict(os.environ), 2)
+    site = Site(own, store, "/usr/bin/bwrap", tmp_path / "work", dict(os.environ), 2)
     return OrderRunner.start(site)
 
 
