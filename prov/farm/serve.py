@@ -122,16 +122,16 @@ class _Handler(BaseHTTPRequestHandler):
         command = [git_program(), "-c", "safe.directory=*", "-c", f"core.hooksPath={os.devnull}"]
         command += ["-c", "core.alternateRefsCommand=true", "-c", "receive.autogc=false"]
         command += [service.removeprefix("git-"), "--stateless-rpc", *options, str(repository)]
-        environment = git_environment()
+        variables = git_environment()
         version = self.headers.get("Git-Protocol", "")
         if re.fullmatch(r"version=[0-9]", version):
-            environment["GIT_PROTOCOL"] = version
+            variables["GIT_PROTOCOL"] = version
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=environment,
+            env=variables,
         )
         assert process.stdin is not None
         assert process.stdout is not None

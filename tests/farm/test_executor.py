@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import time
@@ -24,6 +25,7 @@ from tests.farm.machines import (
 
 pytestmark = pytest.mark.process
 
+KILLS = int(os.environ.get("FARM_KILLS", "3"))
 SLEEP = """\
 version = "1"
 build = ["go"]
@@ -181,6 +183,31 @@ def test_the_next_build_records_what_a_killed_build_ordered(tmp_path: Path) -> N
     assert "nothing to do" in done.stdout
     assert [*(project / ".prov/prov/farm").iterdir()] == []
     sound(project)
+
+
+def test_builds_killed_at_any_time_lose_nothing(farm: Machines, tmp_path: Path) -> None:
+    here, there = (write_project(tmp_path / name, recipes()) for name in ("here", "there"))
+    assert run_prov("build", "world", cwd=here).returncode == 0
+    for _ in range(KILLS):
+        build = start_build(farm, there)
+        time.sleep(random.uniform(0.5, 4))
+        build.kill()
+        build.communicate()
+    done = farm.build(there, "world")
+    assert done.returncode == 0, done.stderr
+    assert outputs(here) == outputs(there)
+    sound(there)
+
+
+def test_two_builds_at_once(farm: Machines, tmp_path: Path) -> None:
+    here, there = (write_project(tmp_path / name, recipes()) for name in ("here", "there"))
+    assert run_prov("build", "world", cwd=here).returncode == 0
+    builds = [start_build(farm, there) for _ in range(2)]
+    for build in builds:
+        _, err = build.communicate(timeout=120)
+        assert build.returncode == 0, err
+    assert outputs(here) == outputs(there)
+    sound(there)
 
 
 def test_a_result_is_verified_at_a_second_worker(farm: Machines, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ TOP = DOCS.parent
 NAVIGATION = {
     "Guide": [
         *("install", "tour", "recipes", "wrapping", "reads", "dependencies", "history"),
-        *("sharing", "servers", "bitbake", "buildroot"),
+        *("sharing", "servers", "farm", "bitbake", "buildroot"),
     ],
     "Reference": [
         *("commands/index", "store", "remotes", "attestation"),
