@@ -6,7 +6,7 @@
 # `make floors` measures the coverage of `make quick`, and fails below a package's floor; `make coverage` measures all tests.
 # `make attacks` runs the attacks that take minutes.
 # `make servers` runs the tests of remotes with more kinds of servers.
-# `make farm` builds fixtures/world on farms whose workers are killed, for an hour.
+# `make farm` builds on farms whose workers are killed, full or lying, fixtures/world as well, for an hour.
 # `make fuzz` attacks every parser with random input (for FUZZ_SECONDS=N in total), then a store with hostile records.
 # `make faults` disturbs commands at every writing call, for hours (FAULTS_POINTS=N: at N calls of each command).
 PYTHON ?= python3

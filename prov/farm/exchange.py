@@ -16,7 +16,7 @@ import re
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,6 +156,10 @@ class KeptOrders:
         self.store.refs.update(RefUpdate(f"{KEPT}{commit.hex()}", commit))
         with locked(self.store.cache / "locks" / "kept"):
             write_cache(self._file, {**self._read(), **dict.fromkeys(roots, commit)})
+
+    def known(self) -> Collection[Oid]:
+        """Return the large trees of kept orders, which were validated when they arrived."""
+        return self._read().keys()
 
     def holding(self, roots: Iterable[Oid]) -> list[CommitId]:
         """Return kept commits that contain as many of some trees as possible."""

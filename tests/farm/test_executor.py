@@ -55,6 +55,7 @@ def test_a_farm_makes_the_same_results(farm: Machines, tmp_path: Path) -> None:
     assert "\nworker       w" in run_prov("show", "lib:two", cwd=there).stdout
 
 
+@pytest.mark.farm
 def test_a_changed_recipe_runs_again(farm: Machines, tmp_path: Path) -> None:
     project = write_project(tmp_path / "project", recipes())
     assert farm.build(project, "world").returncode == 0
@@ -134,6 +135,7 @@ def test_a_task_of_a_killed_worker_runs_elsewhere(tmp_path: Path) -> None:
     sound(project)
 
 
+@pytest.mark.farm
 def test_a_task_that_loses_workers_fails_with_the_whole_story(tmp_path: Path) -> None:
     project = write_project(tmp_path / "project", {"app": SLEEP.format(seconds=60)})
     with machines(tmp_path / "home", "w1", "w2", "w3", "w4") as farm:
@@ -185,6 +187,7 @@ def test_the_next_build_records_what_a_killed_build_ordered(tmp_path: Path) -> N
     sound(project)
 
 
+@pytest.mark.farm
 def test_builds_killed_at_any_time_lose_nothing(farm: Machines, tmp_path: Path) -> None:
     here, there = (write_project(tmp_path / name, recipes()) for name in ("here", "there"))
     assert run_prov("build", "world", cwd=here).returncode == 0
@@ -199,6 +202,7 @@ def test_builds_killed_at_any_time_lose_nothing(farm: Machines, tmp_path: Path) 
     sound(there)
 
 
+@pytest.mark.farm
 def test_two_builds_at_once(farm: Machines, tmp_path: Path) -> None:
     here, there = (write_project(tmp_path / name, recipes()) for name in ("here", "there"))
     assert run_prov("build", "world", cwd=here).returncode == 0
@@ -224,6 +228,7 @@ def test_a_result_is_verified_at_a_second_worker(farm: Machines, tmp_path: Path)
     assert "app:go" in told
 
 
+@pytest.mark.farm
 def test_a_full_disk_of_a_worker_is_named(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("mounting a small file system requires root")

@@ -36,6 +36,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
         yield farm
 
 
+@pytest.mark.farm
 @pytest.mark.parametrize("lie", ["inputs", "bad-parts"])
 def test_a_lie_changes_no_result(two: Machines, tmp_path: Path, lie: str) -> None:
     here, there = (write_project(tmp_path / name, APP) for name in ("here", "there"))
@@ -52,6 +53,7 @@ def test_a_lie_changes_no_result(two: Machines, tmp_path: Path, lie: str) -> Non
     sound(there)
 
 
+@pytest.mark.farm
 def test_a_worker_of_another_farm_cannot_join(two: Machines, tmp_path: Path) -> None:
     assert two.run("farm", "init", f"--credentials={tmp_path / 'other'}").returncode == 0
     own = f"--credentials={tmp_path / 'w'}"
