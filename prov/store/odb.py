@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
@@ -22,7 +22,7 @@ from isal import isal_zlib
 
 from prov.errors import CHECK_STORE, StoreError
 from prov.files import TICK_NS, status
-from prov.store.cat_file import stream_by_git
+from prov.store.cat_file import LARGEST, batch_by_git, sizes_by_git, stream_by_git
 from prov.store.objects import (
     EMPTY_TREE,
     MODE_DIRECTORY,
@@ -45,6 +45,8 @@ Answer = TypeVar("Answer")
 INFLATED_HERE = 64 << 20
 """The limit, in bytes, for a delta resolved in this process; a separate process reads others."""
 
+FEW = 200
+"""The number of objects up to which `read_many` starts no process."""
 _ID = re.compile("[0-9a-f]{40}")
 _LIST_DAMAGE = "run `prov fsck` to list the damage"
 
@@ -268,6 +270,35 @@ class ObjectDatabase:
         if loose is not None:
             return loose
         return self._by_git().read(oid)
+
+    def read_many(self, oids: Sequence[Oid]) -> Iterator[bytes | None]:
+        """Yield the content of each object, None if it is unreadable or larger than `LARGEST`.
+
+        For more than `FEW` objects, git reads them.
+        """
+        count = 0
+        if len(oids) > FEW:
+            for content in batch_by_git(self.git_dir, oids):
+                count += 1
+                yield content
+        for oid in oids[count:]:  # also those after an object that git finds damaged
+            try:
+                yield self.read(oid, most=LARGEST)[1]
+            except StoreError:
+                yield None
+
+    def sizes_of(self, oids: Sequence[Oid]) -> Iterator[int | None]:
+        """Yield the size of each object in bytes, None if it is missing or damaged."""
+        count = 0
+        if len(oids) > FEW:
+            for size in sizes_by_git(self.git_dir, oids):
+                count += 1
+                yield size
+        for oid in oids[count:]:
+            try:
+                yield self.header(oid)[1]
+            except StoreError:
+                yield None
 
     def blob(self, oid: Oid, *, most: int | None = None) -> bytes:
         return self._of_kind(oid, "blob", most)

