@@ -34,7 +34,7 @@ def by_turns(
             yield from work[number::pieces]
 
     with _tokens(pieces, activity) as tokens:
-        return _both(lambda: do(taken(tokens)), lambda: do(taken(tokens)), activity)
+        return in_two_processes(lambda: do(taken(tokens)), lambda: do(taken(tokens)), activity)
 
 
 def from_both_ends(
@@ -64,7 +64,9 @@ def from_both_ends(
             yield from reversed(piece(pieces - number))
 
     with _tokens(pieces, activity) as tokens:
-        return _both(lambda: in_parent(front(tokens)), lambda: in_child(back(tokens)), activity)
+        return in_two_processes(
+            lambda: in_parent(front(tokens)), lambda: in_child(back(tokens)), activity
+        )
 
 
 @contextlib.contextmanager
@@ -86,9 +88,13 @@ def _tokens(count: int, activity: str) -> Iterator[Iterator[int]]:
         os.close(reader)
 
 
-def _both(
+def in_two_processes(
     in_parent: Callable[[], Result], in_child: Callable[[], Other], activity: str
 ) -> tuple[Result, Other]:
+    """Return the results of two functions that run at the same time, the second one in a child.
+
+    Raises the ProvError of either, or one that names the `activity` if the child dies.
+    """
     child = start_child(in_child)
     try:
         with os.fdopen(child.answer, "rb") as answers:
