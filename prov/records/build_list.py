@@ -242,6 +242,10 @@ class BuildList:
             self._before_read = True
         return self._before
 
+    def continued(self) -> list[CommitId]:
+        """Return the commits of earlier states of this build, which are not builds."""
+        return _continued_by(self.store.objects.commit(self.commit))
+
     def before_of_tasks(self) -> BuildList | None:
         """Return the previous build of recipes or BitBake, or None."""
         build = self.before()

@@ -56,6 +56,11 @@ def read_task_commit(reader: RecordReader, oid: Oid) -> TaskCommit:
     return TaskCommit(CommitId(oid), TreeId(commit.tree), CommitId(before), CommitId(record))
 
 
+def record_in(commit: Commit) -> CommitId | None:
+    """Return the record commit that a task commit names; None if it is not a task commit."""
+    return CommitId(commit.parents[1]) if len(commit.parents) > 1 else None
+
+
 def record_of(reader: RecordReader, oid: Oid) -> CommitId:
     """Return the record commit of a task commit. Raises StoreError for a commit without one."""
     return read_task_commit(reader, oid).record
