@@ -43,6 +43,7 @@ GROUPS = {
         "buildpaths": "List output files that embed build paths",
         "graph": "Draw a build's task graph as SVG or for Graphviz",
         "advise": "List unused and undeclared dependencies",
+        "query": "Query builds, runs, inputs, outputs and files in SQL",
         "report": "Write a build as one self-contained HTML page",
         "rev-parse": "Print the id of a run, an output or a build",
     },

@@ -33,6 +33,7 @@ FLOORS = {
     "prov.fsck": 46,
     "prov.history": 50,
     "prov.intake": 78,
+    "prov.query": 85,
     "prov.reads": 80,
     "prov.recipes": 97,
     "prov.records": 92,

@@ -46,6 +46,7 @@ PACKAGES = (
     "prov.doctor",
     "prov.scheduler",
     "prov.history",
+    "prov.query",
     "prov.statements",
     "prov.report",
     "prov.replay",

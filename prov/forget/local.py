@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from prov.files import remove_tree, replace_file
+from prov.query.table_file import TableFile
 from prov.records.refs import WorkdirRef, parse_ref
 from prov.replay.scratch import SCRATCH_FOLDER
 from prov.store.objects import Oid
@@ -42,6 +43,7 @@ def remove_pool_files(store: Store, targets: Collection[Oid]) -> int:
 def clear_caches(store: Store, text: bytes) -> None:
     """Delete caches that contain a text, caches of file ids, copies of remotes, and leftovers."""
     store.objects.remove_leftovers()
+    TableFile(store).discard()  # deleted rows can remain in it
     for path in (store.path / "objects").glob("**/tmp_*"):
         path.unlink(missing_ok=True)
     for name in _REMEMBERED:

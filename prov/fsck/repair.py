@@ -25,6 +25,7 @@ from prov.fsck.packs import leave_out, salvage_pack, set_aside
 from prov.fsck.reach import Reach
 from prov.fsck.refs import RefChecker
 from prov.fsck.sources import Sources, restore
+from prov.query.table_file import TableFile
 from prov.store.integrity import loose_objects
 from prov.store.libgit2 import open_repository
 from prov.store.objects import Oid
@@ -74,6 +75,7 @@ def repair(
             return Repair(before, [], before)
         repaired = _repair(store, before, sources, report)
         repaired += _repair_disk(store, before.problems)
+        TableFile(store).discard()  # it lacks what was unreadable
         report("checking again")
         after = check(Store.open(store.path), thorough=thorough, report=report)
         return Repair(before, repaired, after)

@@ -51,6 +51,7 @@ COMMANDS = {
     "fsck": ("fsck",),
     "gc": ("gc", "--dry-run", "--builds", "1", "--workdirs", "1", "--days", "0"),
     "forget": ("forget", "--dry-run", "lib:install"),
+    "query": ("query", "select tag, seconds, workdir_commit from runs"),
     "du": ("du",),
     "remotes": ("remote", "list"),
     "doctor": ("doctor",),

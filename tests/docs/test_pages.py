@@ -14,6 +14,7 @@ PAGES = [
     "docs/bitbake.md",
     "docs/buildroot.md",
     "docs/history.md",
+    "docs/query.md",
     "docs/recipes.md",
     "docs/remotes.md",
     "docs/sharing.md",

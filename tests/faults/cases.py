@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from prov.query.answer import answer
 from prov.store.repository import Store
 from prov.wrapped.run import capture_as
 from prov.wrapped.step import CommandStep
@@ -239,6 +240,12 @@ def labelled(root: Path) -> None:
     project.prov("build", "program")
 
 
+def tabulated(root: Path) -> list[tuple[object, ...]]:
+    """Return what a query answers about a project's runs and files."""
+    question = "select tag, (select count(*) from files) from runs order by 1"
+    return [tuple(row) for row in answer(Store.open(root / ".prov"), question).rows]
+
+
 FIRST_CAPTURE = Case(
     "first capture", nothing_recorded, ("capture", "dir", "--as", "app:compile"), captured
 )
@@ -290,6 +297,14 @@ CHECKOUT = Case(
     lambda _root: None,
     already="is not empty",  # the command was killed after it was done
 )
+QUERY = Case(
+    "query",
+    labelled,
+    ("query", "select count(*) from files"),
+    tabulated,
+    lambda _root: None,  # the tables are a copy
+    lambda _root: None,
+)
 CASES = (
     FIRST_CAPTURE,
     CAPTURE,
@@ -302,4 +317,5 @@ CASES = (
     LABEL,
     UNLABEL,
     CHECKOUT,
+    QUERY,
 )

@@ -57,7 +57,9 @@ prov/records, prov/recipes, prov/tasks
     keys.TaskKey.parse                           ProvError
     files.parse_size                             ProvError
 
-prov/history
+prov/history, prov/query
+    query.make_in_memory                         -
+    query.RunLine.parse                          -
     directories.find_directory                   ProvError
     names.find_run, last_run                     ProvError
     file_names.find_file                         ProvError

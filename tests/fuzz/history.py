@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import closing
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,9 @@ from prov.history.directories import find_directory
 from prov.history.file_names import find_file
 from prov.history.file_versions import blame_lines
 from prov.history.names import RunName, find_run, last_run
+from prov.query.runs import RunLine
+from prov.query.schema import LAZY
+from prov.query.table_file import make_in_memory
 from prov.records.build_list import Line, record_build
 from prov.records.ids import CommitId, TaskHash
 from prov.records.keys import TaskKey
@@ -27,7 +31,7 @@ from prov.records.run import Run, empty_start, write_run
 from prov.statements.attestation import BUILD_TYPE, encode, is_uri, statement
 from prov.statements.dsse import _load
 from prov.statements.record_reader import attested_run, public_address, read_evidence
-from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry
+from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Commit, Entry
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.worktree.attributes import Pair
@@ -177,6 +181,32 @@ def read_public(data: bytes) -> str:
     return address
 
 
+def query(data: bytes) -> object:
+    """Make tables of a run whose facts, variable, edge, list of reads and file name are `data`."""
+    store = empty_store("queried")
+    with store.objects.writer() as writer:
+        blob = writer.add("blob", data)
+        name = data.replace(b"/", b"").replace(b"\0", b"")[:200] or b"x"
+        folder = writer.add_tree([Entry(name, MODE_FILE, blob)])
+        folders = (b"variables", b"needs", b"after")
+        inputs = writer.add_tree([Entry(kind, MODE_DIRECTORY, folder) for kind in folders])
+        output = writer.add_tree([Entry(b"content", MODE_DIRECTORY, folder)])
+        parts = [Entry(part, MODE_FILE, blob) for part in (b"record", b"reads")]
+        trees = {b"inputs": inputs, b"output": output}
+        parts += [Entry(part, MODE_DIRECTORY, tree) for part, tree in trees.items()]
+        record = writer.add_commit(Commit(writer.add_tree(parts), (), BY, "record\n"))
+        commit = writer.add_commit(Commit(folder, (record, record), BY, "run\n"))
+    tag = str(RunRef(TaskKey(KEY), TaskHash(inputs), 1))
+    store.refs.update(RefUpdate(tag, commit, None))
+    with closing(make_in_memory(store, LAZY)) as database:
+        assert database.execute("select count(*) from runs").fetchone() == (1,)
+        assert database.execute("select count(*) from inputs").fetchone() == (1,)
+        assert database.execute("select count(*) from edges").fetchone() == (2,)
+        assert database.execute("select count(*) from files").fetchone() == (1,)
+    store.refs.update(RefUpdate(tag, None))
+    return None
+
+
 PEM = b"-----BEGIN PRIVATE KEY-----\n" + base64.b64encode(
     bytes.fromhex("302e020100300506032b657004220420") + bytes(32)
 )
@@ -189,6 +219,13 @@ def blame(data: bytes) -> object:
 
 
 PARSERS = [
+    Parser("query.make_in_memory", query, None, st.just(FACTS), slow=True),
+    Parser(
+        "query.RunLine.parse",
+        RunLine.parse,
+        None,
+        st.just(b"1" * 40 + b" refs/tags/zlib/compile/" + b"2" * 40 + b"/1"),
+    ),
     Parser(
         "directories.find_directory",
         ask(find_directory),

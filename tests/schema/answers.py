@@ -790,6 +790,18 @@ class Usage(Struct):
     """The compressed size of the objects."""
 
 
+Cell = str | int | float | None
+
+
+class Query(Answer, tag="query"):
+    """The rows that a query returns."""
+
+    commands = ("prov query",)
+    columns: list[str]
+    rows: list[dict[str, Cell]]
+    """Column -> value of each row. Bytes are hex digits."""
+
+
 class Du(Answer, tag="du"):
     """Sizes of a store's parts, the largest first; by build, the newest first."""
 

@@ -14,7 +14,7 @@ TOP = DOCS.parent
 
 NAVIGATION = {
     "Guide": [
-        *("install", "tour", "recipes", "wrapping", "reads", "dependencies", "history"),
+        *("install", "tour", "recipes", "wrapping", "reads", "dependencies", "history", "query"),
         *("sharing", "servers", "farm", "bitbake", "buildroot"),
     ],
     "Reference": [
