@@ -215,6 +215,15 @@ class GcTable(Struct, frozen=True, forbid_unknown_fields=True):
     ] = UNSET
 
 
+class StoreTable(Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits of the store."""
+
+    min_free: Annotated[
+        str | UnsetType,
+        about('Refuse to start a build with less free space on the store\'s disk, such as "5G".'),
+    ] = UNSET
+
+
 class TraceTable(Struct, frozen=True, forbid_unknown_fields=True):
     """Which tasks run under strace."""
 
@@ -264,6 +273,7 @@ class ProjectTable(Struct, frozen=True, forbid_unknown_fields=True):
     xattrs: Annotated[Texts, about("Extended attributes to record.")] = ()
     plan_hooks: Annotated[Texts, about("Programs to run on each plan before it starts.")] = ()
     gc: GcTable | UnsetType = UNSET
+    store: StoreTable | UnsetType = UNSET
     trace: TraceTable | UnsetType = UNSET
     farm: FarmTable | UnsetType = UNSET
     provider: Annotated[

@@ -151,8 +151,11 @@ class Session:
         from prov.sharing.pushing import publishing
         from prov.tasks.stray_writes import StoreSeal, stray_writes
         from prov.upkeep.background import start_upkeep
+        from prov.upkeep.free_space import check_free_space
         from prov.upkeep.rules import rules_from
 
+        origin = str(self.project.root / PROJECT_FILE)
+        check_free_space(self.store.path, self.project.settings, origin)
         begun, size = time.monotonic(), self.store.objects.size()
         plan, workspace = self.plan(request, dry=False)
         traced = traced_tasks(
@@ -192,9 +195,7 @@ class Session:
                 progress.note(line)
         deployed = self._deploy(plan, summary, workspace)
         if plan.work or plan.fetches:
-            rules, automatic = rules_from(
-                self.project.settings, str(self.project.root / PROJECT_FILE)
-            )
+            rules, automatic = rules_from(self.project.settings, origin)
             start_upkeep(self.store, rules if automatic else None)
         summary.seconds = time.monotonic() - begun
         summary.added = max(0, self.store.objects.size() - size)

@@ -7,6 +7,7 @@ history, so they stay with the last one. Each deletion is logged before it happe
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,6 +35,7 @@ from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.store.sweep import ancestors, packed_sizes, reachable
 from prov.tasks.toolchain import Toolchains
+from prov.upkeep.free_space import free_space
 from prov.upkeep.pruned import Deletion, Pruned
 from prov.upkeep.retention import (
     BY_SIZE,
@@ -54,7 +56,9 @@ def plan_gc(store: Store, rules: Rules, *, now: float | None = None) -> list[Del
     """Return the refs to delete by these rules, sorted."""
     planner = _CollectionPlanner.of(store, time.time() if now is None else now)
     deletions = planner.by_age(rules, RuleNames.of(rules))
-    return deletions if rules.size is None else planner.by_size(rules, rules.size, deletions)
+    if rules.size is None and rules.min_free is None:
+        return deletions
+    return planner.by_size(rules, deletions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +93,13 @@ class _CollectionPlanner:
         deletions += self._directories(deletions, names.workdirs)
         return sorted(self._that_free(deletions), key=lambda deletion: deletion.ref)
 
-    def by_size(self, rules: Rules, size: int, deletions: list[Deletion]) -> list[Deletion]:
+    def by_size(self, rules: Rules, deletions: list[Deletion]) -> list[Deletion]:
         """Return the deletions after which the rest fits; `deletions` are those by age.
 
         It keeps as many builds as fit, and always the last one.
         """
         sizes = packed_sizes(self.store.objects)
+        size = _size_limit(self.store, rules, sum(sizes.values()))
 
         def fits(deletions: list[Deletion]) -> bool:
             return sum(sizes.get(oid, 0) for oid in held_after(self.store, deletions)) <= size
@@ -156,6 +161,15 @@ class _CollectionPlanner:
         for name, oid in refs.items():
             if name not in used:
                 yield Deletion(name, oid, rule)
+
+
+def _size_limit(store: Store, rules: Rules, total: int) -> float:
+    """Return the maximum size of the objects that stay, of `total` bytes of objects now."""
+    limits: list[float] = [] if rules.size is None else [rules.size]
+    if rules.min_free is not None:
+        missing = rules.min_free - free_space(store.path)
+        limits.append(total - missing if missing > 0 else math.inf)
+    return min(limits)
 
 
 def _kept_by_builds(store: Store, rules: Rules, now: float) -> KeptResults:

@@ -32,6 +32,8 @@ class Rules:
 
     The least recently used outputs are deleted first, regardless of `days`.
     """
+    min_free: int | None = None
+    """Minimum free space on the file system in bytes, or None; room is made as for `size`."""
 
     def young_from(self, now: float) -> float:
         """Return the time, in seconds since the epoch, since which everything is kept."""

@@ -758,6 +758,8 @@ class Gc(Answer, tag="gc"):
     """Leftover scratch directories of builds."""
     in_use: bool
     """Whether a build is running, so that objects were kept."""
+    free_bytes: Bytes
+    """The free space on the store's file system afterwards."""
 
 
 class Forget(Answer, tag="forget"):

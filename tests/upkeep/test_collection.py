@@ -25,6 +25,7 @@ from prov.store.objects import CONSTANT_IDENTITY, Commit
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.store.sweep import measure, packed_sizes, reachable, sweep
+from prov.upkeep import collection
 from prov.upkeep.collection import held_after, plan_gc, prune, remove_unlinked
 from prov.upkeep.pruned import Pruned
 from prov.upkeep.rules import Rules
@@ -317,3 +318,23 @@ def test_runs_that_a_kept_run_has_in_its_history_keep_their_tags(store: Store) -
     )
     collect(store, ALL_OLD)
     fsck(store)
+
+
+def test_the_oldest_builds_are_deleted_until_the_space_is_free(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 1000
+    monkeypatch.setattr(collection, "free_space", lambda _folder: free)
+    sizes = packed_sizes(store.objects)
+    everything = Rules(builds=1000, days=0, workdirs=1000)
+
+    def freed(min_free: int) -> int:
+        deletions = plan_gc(store, replace(everything, min_free=min_free), now=FAR)
+        return sum(sizes.values()) - sum(sizes.get(oid, 0) for oid in held_after(store, deletions))
+
+    least, most = freed(0), freed(1 << 60)
+    assert freed(free) == least
+    half = free + most // 2
+    assert half - free <= freed(half) < most
+    limited = plan_gc(store, replace(everything, min_free=half, size=1), now=FAR)
+    assert {row.rule for row in limited} == {"size"}
