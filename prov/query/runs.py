@@ -33,6 +33,8 @@ _PROBLEM = "its record is missing or malformed"
 class RunLine(NamedTuple):
     """A ref of a run, and the commit that it names."""
 
+    tag: str
+    """The name of the run: `zlib/compile/HASH/1`, `failed/…` or `record/…`."""
     ref: RunRef | RecordRef
     oid: Oid
 
@@ -40,18 +42,13 @@ class RunLine(NamedTuple):
     def parse(line: bytes) -> RunLine | None:
         """Parse a line `ID NAME`; return None for another ref. prov's names are ASCII."""
         try:
-            oid, ref = (
-                bytes.fromhex(line[:40].decode("ascii")),
-                parse_ref(line[41:].decode("ascii")),
-            )
+            oid, name = bytes.fromhex(line[:40].decode("ascii")), line[41:].decode("ascii")
         except ValueError:
             return None
-        return RunLine(ref, oid) if isinstance(ref, RunRef | RecordRef) else None
-
-    @property
-    def tag(self) -> str:
-        """The name of the run: `zlib/compile/HASH/1`, `failed/…` or `record/…`."""
-        return str(self.ref).removeprefix(TAGS).removeprefix(OWN)
+        ref = parse_ref(name)
+        if not isinstance(ref, RunRef | RecordRef):
+            return None
+        return RunLine(name.removeprefix(TAGS).removeprefix(OWN), ref, oid)
 
 
 @dataclass(slots=True)
@@ -75,7 +72,8 @@ class _Run:
 
 def add_runs(store: Store, database: sqlite3.Connection, lines: Iterable[bytes]) -> None:
     """Insert the runs of some lines of refs, with their inputs and outputs."""
-    parsed = sorted(filter(None, map(RunLine.parse, lines)), key=lambda line: line.tag)
+    # neighbours share inputs; tags are distinct, so nothing else is compared
+    parsed = sorted(filter(None, map(RunLine.parse, lines)))
     for begin in range(0, len(parsed), CHUNK):
         report("reading runs", begin, len(parsed))
         _add_chunk(store, database, parsed[begin : begin + CHUNK])
@@ -194,8 +192,8 @@ def storable(number: int | None) -> int | None:
 
 def plain(text: str | None) -> str | None:
     """Return a text that SQLite can store: bytes that are not UTF-8 appear as `\\xff`."""
-    if text is None:
-        return None
+    if text is None or text.isascii():
+        return text
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

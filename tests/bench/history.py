@@ -29,6 +29,21 @@ def history_rows(data: Path) -> Sequence[Row]:
         if not path.is_dir():
             make_store(path.with_name("history.half"), runs=runs)
             path.with_name("history.half").rename(path)
+    tables = store / "prov" / "tables.sqlite"
+    query = (PROV, "--store", store, "query", "select count(*) from runs")
+    return [
+        Row(
+            "history: first query",
+            Command("prov query", query, prepare=lambda: tables.unlink(missing_ok=True)),
+            seconds=10.0,
+            rounds=3,
+        ),
+        Row("history: query", Command("prov query", query), seconds=0.5),
+        *_question_rows(store),
+    ]
+
+
+def _question_rows(store: Path) -> list[Row]:
     return [
         Row(
             f"history: {' '.join(words)}",
