@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import takewhile
 
 from prov.reads.buildfiles.collect import BuildFiles, Unit
 from prov.reads.buildfiles.object_files import member_names, source_names
 from prov.records.ids import CommitId
 from prov.records.record import read_run_record, read_workdir
+from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.worktree.attributes import at_path
 
@@ -22,19 +24,38 @@ from prov.worktree.attributes import at_path
 def units_of(store: Store, commit: CommitId, path: str) -> tuple[Unit, ...]:
     """Return the compilation units in a file of a task's WORKDIR; empty if nothing states them."""
     objects = store.objects
-    workdir = read_workdir(objects, commit)
-    node = at_path(objects, workdir, os.fsencode(path))
+    node = at_path(objects, read_workdir(objects, commit), os.fsencode(path))
     if node is None or node.is_directory:
         return ()
-    data = objects.blob(node.oid)
-    sources, members = source_names(data), member_names(data)
-    if not sources and not members:
-        return ()  # neither an object, a program nor an archive
-    facts = read_run_record(objects, commit).facts(objects)
-    place = facts.get("seen-workdir") or facts.get("workdir", "")
-    units = list(BuildFiles(objects, workdir.tree, place).units())
-    own = [unit for unit in units if unit.made == path]
-    return tuple(own) or _linked(units, path, sources, members)
+    return WorkdirUnits(store, commit).of(path, node.oid)
+
+
+@dataclass(slots=True)
+class WorkdirUnits:
+    """The compilation units in the WORKDIR of a task. Its depfiles are read once."""
+
+    store: Store
+    commit: CommitId
+    _units: list[Unit] | None = None
+
+    def of(self, path: str, oid: Oid) -> tuple[Unit, ...]:
+        """Return the units in a file with this path and content; empty if nothing states them."""
+        data = self.store.objects.blob(oid)
+        sources, members = source_names(data), member_names(data)
+        if not sources and not members:
+            return ()  # neither an object, a program nor an archive
+        units = self._stated()
+        own = [unit for unit in units if unit.made == path]
+        return tuple(own) or _linked(units, path, sources, members)
+
+    def _stated(self) -> list[Unit]:
+        if self._units is None:
+            objects = self.store.objects
+            facts = read_run_record(objects, self.commit).facts(objects)
+            place = facts.get("seen-workdir") or facts.get("workdir", "")
+            tree = read_workdir(objects, self.commit).tree
+            self._units = list(BuildFiles(objects, tree, place).units())
+        return self._units
 
 
 def _linked(
