@@ -27,6 +27,8 @@ from prov.recipes.tables import RecipeTable, TaskTable, given
 
 _RECIPE_NAME = re.compile(r"[a-z0-9][a-z0-9+._-]*")
 _DEFAULT_BUILD = ("populate_sysroot",)
+UNKNOWN_LICENSE = "unknown"
+"""The default of `license`."""
 
 
 def make_recipe(raw: Raw, settings: dict[str, Setting], path: Path, *, native: bool) -> Recipe:
@@ -66,7 +68,21 @@ def make_recipe(raw: Raw, settings: dict[str, Setting], path: Path, *, native: b
         sysroot=table.sysroot,
         sysroot_owner=owners,
         direct=table.direct,
+        metadata=_metadata(table),
     )
+
+
+def _metadata(table: RecipeTable) -> dict[str, str]:
+    """Return the keys that only describe the recipe, without empty ones."""
+    cpes = (table.cpe,) if isinstance(table.cpe, str) else table.cpe
+    texts = {
+        "license": table.license if table.license != UNKNOWN_LICENSE else "",
+        "summary": table.summary,
+        "supplier": table.supplier,
+        "purl": table.purl,
+        "cpe": "\n".join(cpes),
+    }
+    return {name: text for name, text in texts.items() if text}
 
 
 def _recipe_name(table: RecipeTable, path: Path) -> str:

@@ -122,6 +122,8 @@ class Recipe:
     """Path in a sysroot -> the recipe whose file is used on a conflict."""
     direct: bool = False
     """Whether its packages are used from a folder of their own, never from a sysroot."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What builds record about the recipe for bills of materials; unexpanded, part of no hash."""
 
     @property
     def base_name(self) -> str:

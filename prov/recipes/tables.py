@@ -155,6 +155,9 @@ class VariantTable(Struct, frozen=True, forbid_unknown_fields=True):
     version: Annotated[str | UnsetType, about("The variable PV; required.")] = UNSET
     summary: Annotated[str, about("One-line description for packages.")] = ""
     license: Annotated[str, about("The variable LICENSE.")] = "unknown"
+    supplier: Annotated[str, about("Who distributes the sources, for `prov sbom`.")] = ""
+    purl: Annotated[str, about("The package URL, for `prov sbom`.")] = ""
+    cpe: Annotated[str | Texts, about("CPE 2.3 names, for `prov sbom`.")] = ()
     arch: Annotated[Architecture, about("The architecture to build for.")] = "target"
     inherit: Annotated[Texts, about("Classes to inherit.")] = ()
     classextend: Annotated[Texts, about('["native"] also defines the recipe NAME-native.')] = ()

@@ -6,6 +6,7 @@
                     in seconds since the start of the build
     reasons         a line for each task that ran: RECIPE:TASK REASON
     recipes         a line for each recipe: RECIPE VERSION
+    about/RECIPE    the recipe's license, summary, supplier, purl and cpe, if it states them
     build           targets, result, times, counts, host
     bitbake/RECIPE  in BitBake builds: a line for each task, with its two hashes
 
@@ -26,6 +27,7 @@ from prov.errors import CHECK_STORE, RefConflict, StoreError
 from prov.records.entries import EDGES
 from prov.records.ids import CommitId, OutputId, TaskHash, TreeId
 from prov.records.keys import TaskKey
+from prov.records.keyvalue import decode_lines
 from prov.records.record import read_edge_id
 from prov.records.refs import BUILDS, LABELS, PINS, LabelRef
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Commit, Entry, Identity, Oid
@@ -38,6 +40,8 @@ NONE = "-"
 """The placeholder for a missing output or run in a line."""
 ATTEMPTS = 100
 """Maximum attempts to append a build while other builds are being appended."""
+ABOUT = "about"
+"""The folder of texts that recipes state about themselves."""
 COMMANDS = "command"
 """The fact `builder` of a build of commands without recipes."""
 _CONTINUES = "Continues: "
@@ -180,6 +184,12 @@ class BuildList:
     def versions(self) -> dict[str, str]:
         """Return recipe -> version."""
         return dict(line.partition(" ")[::2] for line in self._lines_of("recipes"))
+
+    def about(self, recipe: str) -> dict[str, str]:
+        """Return what a recipe stated about itself: license, summary, supplier, purl, cpe."""
+        objects = self.store.objects
+        entry = objects.entry(objects.commit(self.commit).tree, f"{ABOUT}/{recipe}")
+        return decode_lines(objects.blob(entry.oid), " ") if entry else {}
 
     def timeline(self) -> list[Span]:
         """Return the time of each task that ran. Raises StoreError."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from prov.records.build_list import BuildList, Line, Span, record_build
+from prov.errors import RecipeError
+from prov.recipes.variables import expand
+from prov.records.build_list import ABOUT, BuildList, Line, Span, record_build
 from prov.records.ids import CommitId, OutputId, TaskHash
 from prov.records.keys import TaskKey
+from prov.records.keyvalue import encode_lines
 from prov.records.lookup import Records
 from prov.records.outcomes import Outcome
 from prov.records.run import author
@@ -119,7 +123,24 @@ def record_summary(
         ],
         versions={node.recipe.name: node.recipe.version for node in plan.graph.nodes.values()},
         reasons={step.key: step.reason for step in plan.work if step.key in ran},
+        more=_about(plan),
     )
+
+
+def _about(plan: Plan) -> dict[str, dict[str, bytes]]:
+    """Return the folder of texts that recipes state about themselves; none if all are silent.
+
+    A variable that cannot be expanded stays as it is written: a build is recorded in any case.
+    """
+    texts = {}
+    for recipe in {node.recipe.name: node.recipe for node in plan.graph.nodes.values()}.values():
+        values = dict(recipe.metadata)
+        for name, value in values.items():
+            with suppress(RecipeError):
+                values[name] = expand(value, recipe.variables, where=str(recipe.path))
+        if values:
+            texts[recipe.name] = encode_lines(values, " ")
+    return {ABOUT: texts} if texts else {}
 
 
 def _lines(workspace: Workspace, plan: Plan, records: Records, summary: Summary) -> list[Line]:

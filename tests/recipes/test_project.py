@@ -267,6 +267,27 @@ def test_variables_that_prov_sets(tmp_path: Path) -> None:
     assert variables["SUMMARY"].origin.endswith("a.toml")
 
 
+@pytest.mark.parametrize(
+    ("text", "metadata"),
+    [
+        ("", {}),
+        ('license = "unknown"\ncpe = []', {}),
+        (
+            'license = "MIT"\nsummary = "x"\nsupplier = "y"\npurl = "pkg:generic/a@${PV}"',
+            {"license": "MIT", "summary": "x", "supplier": "y", "purl": "pkg:generic/a@${PV}"},
+        ),
+        ('cpe = "cpe:2.3:a:x"', {"cpe": "cpe:2.3:a:x"}),
+        ('cpe = ["one", "two"]', {"cpe": "one\ntwo"}),
+    ],
+)
+def test_what_a_recipe_states_about_itself(
+    tmp_path: Path, text: str, metadata: dict[str, str]
+) -> None:
+    recipe = load(tmp_path, {"a": f'version = "1"\n{text}\n'}).recipe("a")
+    assert recipe.metadata == metadata
+    assert not {"purl", "cpe", "supplier"} & recipe.variables.keys()
+
+
 def test_numbers_in_the_settings_become_texts(tmp_path: Path) -> None:
     files = {"a": "", "prov.toml": "[variables]\nN = 3\nB = true\n"}
     variables = load(tmp_path, files).recipe("a").variables

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from prov.recipes.graph import Graph
-from prov.records.build_list import BuildList, Span
+from prov.recipes.recipe import Setting
+from prov.records.build_list import ABOUT, BuildList, Span
 from prov.records.keys import TaskKey
 from prov.records.outcomes import Outcome
 from prov.scheduler.plan import Choices, make_plan
@@ -105,6 +107,40 @@ def test_a_build_is_read_back(store: Store, whole: Graph) -> None:
     assert listed.reasons()[COMPILE] == "not built before"
     assert set(listed.reasons()) == {COMPILE, INSTALL}  # only tasks that ran
     assert listed.seconds() == 2.5
+
+
+def with_metadata(whole: Graph, **texts: str) -> Graph:
+    """Return a graph in which the recipe lib states something about itself."""
+    lib = whole.nodes[COMPILE].recipe
+    variables = {**lib.variables, "PV": Setting("1.5", "test")}
+    stated = replace(lib, metadata=texts, variables=variables)
+    nodes = {
+        key: replace(node, recipe=stated) if node.recipe.name == lib.name else node
+        for key, node in whole.nodes.items()
+    }
+    return replace(whole, nodes=nodes)
+
+
+def test_a_build_records_what_recipes_state_about_themselves(store: Store, whole: Graph) -> None:
+    texts = {"license": "MIT", "cpe": "lib:${PV}\nold:1", "purl": "pkg:generic/${UNKNOWN}"}
+    build = carried_out(store, with_metadata(whole, **texts), Everywhere())
+    summary = build.ledger.summary(build.plan, seconds=1, interrupted=False)
+    listed = recorded(store, build, summary)
+    assert listed.about("lib") == {
+        "license": "MIT",
+        "cpe": "lib:1.5\nold:1",
+        "purl": "pkg:generic/${UNKNOWN}",  # it cannot be expanded, and the build is recorded
+    }
+    assert listed.about("app") == listed.about("unknown") == {}
+
+
+def test_recipes_that_state_nothing_add_nothing_to_a_build(store: Store, whole: Graph) -> None:
+    build = carried_out(store, whole, Everywhere())
+    summary = build.ledger.summary(build.plan, seconds=1, interrupted=False)
+    listed = recorded(store, build, summary)
+    names = {entry.name for entry in store.objects.tree(store.objects.commit(listed.commit).tree)}
+    assert ABOUT.encode() not in names
+    assert listed.about("lib") == {}
 
 
 def test_facts_of_a_build(store: Store, whole: Graph) -> None:
