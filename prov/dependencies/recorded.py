@@ -100,7 +100,7 @@ class ReadsReader:
             if kind == "needs":
                 taken = taken_output(task.definition, TaskKey(key), OutputId(output))
                 yield NeededPackage(
-                    taken.key, _places_of(taken, places), self._contents(taken, places)
+                    taken.key, places_of(taken, places), self._contents(taken, places)
                 )
 
     def _contents(self, taken: Taken, places: Places) -> _Items:
@@ -159,7 +159,7 @@ class ReadsReader:
             yield Provider(key, key.recipe in native, pairs)
 
 
-def _places_of(taken: Taken, places: Places) -> tuple[str, ...]:
+def places_of(taken: Taken, places: Places) -> tuple[str, ...]:
     """Return where a task saw a package; empty if the record does not contain the place."""
     if taken.direct:
         return (f"{DIRECT}/{taken.key.recipe}",) if places.is_sandboxed else ()
