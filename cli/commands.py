@@ -61,6 +61,7 @@ GROUPS = {
         "pull": "Fetch the current recipes' results from remotes",
         "export": "Write results as plain files for a web server",
         "attest": "Write a signed provenance statement for a task",
+        "sbom": "Write a software bill of materials of a build",
     },
     "Use more machines": {
         "farm": "Manage a farm: machines that run tasks of builds",

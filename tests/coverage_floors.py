@@ -40,6 +40,7 @@ FLOORS = {
     "prov.remote": 58,
     "prov.replay": 35,
     "prov.report": 70,
+    "prov.sbom": 50,
     "prov.scheduler": 69,
     "prov.claims": 50,
     "prov.farm": 30,

@@ -51,6 +51,7 @@ PACKAGES = (
     "prov.report",
     "prov.replay",
     "prov.dependencies",
+    "prov.sbom",
     "prov.bisect",
     "prov.fsck",
     "prov.forget",

@@ -21,6 +21,7 @@ from prov.store.repository import Store
 from tests.bitbake.recorded import Line, Replayed, read
 from tests.bitbake.story import TASKS
 from tests.cli.story import in_order
+from tests.sbom.spdx_files import load, sources_of
 
 pytestmark = pytest.mark.process
 
@@ -114,6 +115,15 @@ def test_two_builds_have_two_causes(story: Replayed) -> None:
         ("variable", "GREETING"),
         ("source", "words.txt"),
     }
+
+
+def test_a_bill_of_a_task_lists_its_files_and_sources(story: Replayed) -> None:
+    document = story.ask("sbom", "latest~2/app:do_stage").encode()
+    assert load(document).missing_ids == set()
+    assert sources_of(document) == {"image/app": {"app-0.1/app.txt"}}
+    message = "incomplete outside the sysroots: ran at the same time as app:do_notes"
+    assert message in document.decode()
+    assert "has no output of its targets" in story.refused("sbom")
 
 
 def test_log_and_script_are_recorded(story: Replayed) -> None:

@@ -114,6 +114,8 @@ COMMANDS = [
     "reproduce a --sandbox none",
     "report -o NEW",
     "attest a:go --unsigned",
+    "sbom a:go",
+    "sbom EVIL",
     "graph",
     "builds",
     "label",
@@ -127,7 +129,7 @@ COMMANDS = [
 ]
 
 
-EXACT = ("diff --patch", "attest")
+EXACT = ("diff --patch", "attest", "sbom a:go")
 """Commands whose output programs read from a pipe, unescaped."""
 COLOURED = ("diff --", "log", "show")
 """Commands that use colours on a terminal."""

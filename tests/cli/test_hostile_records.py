@@ -221,6 +221,9 @@ LISTS = [
     ("build", b"seconds lots\n", ("builds",)),
     ("timeline", b"a:make x y z\n", ("report", "-o", "r.html")),
     ("happened", b"a:make failed zz\n", ("why", "a:make")),
+    ("tasks/a", b"garbage\n", ("sbom", "a:make")),
+    ("recipes", b"a \xff\n", ("sbom", "a:make")),
+    ("build", b"targets a:make \xff\n", ("sbom",)),
 ]
 
 

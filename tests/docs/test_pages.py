@@ -11,6 +11,7 @@ pytestmark = pytest.mark.process
 PAGES = [
     "README.md",
     "docs/attestation.md",
+    "docs/sbom.md",
     "docs/bitbake.md",
     "docs/buildroot.md",
     "docs/history.md",

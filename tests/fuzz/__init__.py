@@ -75,7 +75,7 @@ prov/history, prov/query
     dsse.load_signer                             ProvError
     file_versions.blame_lines                    -
 
-prov/reads, prov/dependencies
+prov/reads, prov/dependencies, prov/sbom
     config.log                                   -
     config.cache                                 -
     CMakeCache.txt                               -
@@ -84,6 +84,8 @@ prov/reads, prov/dependencies
     ninja deps                                   -
     ELF symbols                                  -
     archive members                              -
+    license tags                                 -
+    license expression                           -
 
 prov/bitbake, prov/sysroot, prov/files, prov/text
     signature.read_signature, write_inputs       BitBakeError

@@ -9,6 +9,8 @@ from prov.reads.buildfiles.cmake import parse_cmake_cache
 from prov.reads.buildfiles.depfile import parse_depfile, parse_ninja_deps
 from prov.reads.buildfiles.meson import parse_meson_log
 from prov.reads.buildfiles.object_files import member_names, source_names
+from prov.sbom.contents import license_tags
+from prov.sbom.licenses import expression
 from tests.fuzz.parser import Parser
 from tests.reads.buildfiles import test_autoconf, test_cmake, test_depfile, test_meson
 from tests.reads.buildfiles.test_object_files import archive, elf
@@ -32,4 +34,13 @@ PARSERS = [
     Parser("ELF symbols", source_names, None, _starts(elf("main.c"), elf("a.c", bits=32))),
     Parser("archive members", member_names, None, _starts(archive({"main.o": b"x"}))),
     Parser("ninja deps", parse_ninja_deps, None, _starts(_NINJA)),
+    Parser(
+        "license tags", license_tags, None, _starts(b"x SPDX-License-Identifier: MIT -->\n" * 3)
+    ),
+    Parser(
+        "license expression",
+        lambda data: expression(data.decode("latin-1")),
+        None,
+        _starts(b"(MIT & Zlib) | GPL-2.0+ WITH x", b"((((MIT)))) AND A"),
+    ),
 ]

@@ -18,7 +18,7 @@ NAVIGATION = {
         *("sharing", "servers", "farm", "bitbake", "buildroot"),
     ],
     "Reference": [
-        *("commands/index", "store", "remotes", "attestation"),
+        *("commands/index", "store", "remotes", "attestation", "sbom"),
         *("exit-codes", "environment", "files", "json", "api", "glossary"),
     ],
     "Explanation": ["architecture", "security", "performance", "comparison", "adr/index"],
