@@ -15,6 +15,7 @@ from prov.files import remove_tree, replace_file
 from prov.query.table_file import TableFile
 from prov.records.refs import WorkdirRef, parse_ref
 from prov.replay.scratch import SCRATCH_FOLDER
+from prov.sbom.contents import FILE as CONTENTS
 from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.worktree.pool import POOLS
@@ -41,7 +42,7 @@ def remove_pool_files(store: Store, targets: Collection[Oid]) -> int:
 
 
 def clear_caches(store: Store, text: bytes) -> None:
-    """Delete caches that contain a text, caches of file ids, copies of remotes, and leftovers."""
+    """Delete caches that contain a text, caches of files, copies of remotes, and leftovers."""
     store.objects.remove_leftovers()
     TableFile(store).discard()  # deleted rows can remain in it
     for path in (store.path / "objects").glob("**/tmp_*"):
@@ -51,6 +52,7 @@ def clear_caches(store: Store, text: bytes) -> None:
     for path in [
         *store.cache.glob("remotes/*/*/whole*"),
         *store.cache.glob("remotes/*/*/scratch-*"),
+        *store.cache.glob(f"{CONTENTS}*"),
     ]:
         _remove(path)
     for path in list(_holding(store.cache, text, leave_out=POOLS)) if text else []:

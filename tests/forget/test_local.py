@@ -51,10 +51,12 @@ def test_lines_of_reflogs(store: Store, line: bytes, stays: bool) -> None:
 
 def test_caches(store: Store) -> None:
     parsed = write(store.cache / "parsed/a", b"")
+    bills = write(store.cache / "contents-wal", b"")
     checkout = write(store.cache / "direct/1/folder/file", TEXT)
     scratch = write(store.cache / "aside/1/work/file", b"other")
     clear_caches(store, TEXT)
     assert not parsed.exists()
+    assert not bills.exists()
     assert not (store.cache / "direct/1").exists(), checkout
     assert scratch.exists()
 
