@@ -205,7 +205,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """A worker that is connected to the scheduler."""
+    """A connected worker of a farm."""
 
     name: str
     address: str

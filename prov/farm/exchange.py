@@ -158,7 +158,7 @@ class KeptOrders:
             write_cache(self._file, {**self._read(), **dict.fromkeys(roots, commit)})
 
     def known(self) -> Collection[Oid]:
-        """Return the large trees of kept orders, which were validated when they arrived."""
+        """Return the large trees of kept orders; they were validated on arrival."""
         return self._read().keys()
 
     def holding(self, roots: Iterable[Oid]) -> list[CommitId]:
@@ -187,7 +187,7 @@ class WorkerExchange:
 
     @contextmanager
     def fetch(self) -> Iterator[tuple[Source, int]]:
-        """Fetch the order; yield a reader of its objects, and the bytes that were transferred.
+        """Fetch the order; yield a reader of its objects, and the number of transferred bytes.
 
         Raises Unreachable.
         """

@@ -94,7 +94,7 @@ class BilledPackage:
     files: tuple[str, ...] = ()
     """The refs of files in the target."""
     licenses: tuple[str, ...] = ()
-    """The expressions of license tags in its sources that were read."""
+    """The expressions of license tags in the sources read for it."""
     uses: tuple[str, ...] = ()
     """The refs of packages whose files its tasks read."""
     is_delivered: bool = False
@@ -117,7 +117,7 @@ class BilledFolder:
 
 @dataclass(frozen=True, slots=True)
 class BilledTask:
-    """A task that was run for the target."""
+    """A task run for the target."""
 
     ref: str
     key: TaskKey

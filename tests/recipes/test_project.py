@@ -341,3 +341,32 @@ def test_an_unknown_variable(tmp_path: Path, key: str, message: str, hint: str) 
 def test_only_listed_environment_variables_are_passed() -> None:
     environment = {"A": "1", "SECRET": "2"}
     assert allowed_environment(["A", "B"], environment) == {"A": "1"}
+
+
+@pytest.mark.parametrize("key", ["supplier", "purl", "cpe"])
+def test_a_statement_about_a_recipe_is_a_text(tmp_path: Path, key: str) -> None:
+    error = refusal(tmp_path, {"a": f'version = "1"\n{key} = 7\n'})
+    assert f"a.toml: {key}: " in str(error)
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [
+        ("[farm]\nurl = 7", "farm.url"),
+        ("[farm]\nverify = 1.5", "farm.verify"),
+        ('[farm]\nshortest = "long"', "farm.shortest"),
+        ("[farm]\nworkers = 2", "workers"),
+        ("[store]\nmin_free = 5", "store.min_free"),
+        ("[store]\nsize = 5", "size"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path: Path, settings: str, where: str) -> None:
+    error = refusal(tmp_path, {"prov.toml": f"{settings}\n", "a": 'version = "1"\n'})
+    assert where in str(error)
+
+
+def test_settings_of_the_farm_and_the_store(tmp_path: Path) -> None:
+    text = '[farm]\nurl = "tls://h:1"\nverify = 0.5\nshortest = 2.0\n[store]\nmin_free = "5G"\n'
+    settings = load(tmp_path, {"prov.toml": text, "a": 'version = "1"\n'}).settings
+    assert settings["farm"] == {"url": "tls://h:1", "verify": 0.5, "shortest": 2.0}
+    assert settings["store"] == {"min_free": "5G"}
