@@ -54,6 +54,7 @@ FOLDER = "farm"
 """The folder of exchanges in a store's cache."""
 LEFT_AFTER = 86_400.0
 """Seconds to keep the exchange of a killed build for late results."""
+_SCRATCH = "order-"
 _HEX = re.compile("[0-9a-f]{40}")
 
 
@@ -168,6 +169,12 @@ class KeptOrders:
         return [commit for commit in commits if exists(commit)]
 
 
+def remove_leftovers(store: Store) -> None:
+    """Delete the temporary repositories of killed orders. No order may be running."""
+    for folder in store.cache.glob(f"{_SCRATCH}*"):
+        remove_tree(folder)
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerExchange:
     """An exchange as a worker sees it: a git repository on another machine."""
@@ -211,6 +218,6 @@ class WorkerExchange:
     @contextmanager
     def _scratch(self) -> Iterator[Path]:
         """Yield a temporary repository that also reads the objects of the worker's store."""
-        prefix = f"order-{os.getpid()}-"
+        prefix = f"{_SCRATCH}{os.getpid()}-"
         with tempfile.TemporaryDirectory(prefix=prefix, dir=self.store.cache) as path:
             yield make_scratch(Path(path), self.store.path)

@@ -20,6 +20,7 @@ from functools import partial
 from importlib import import_module
 
 from prov.errors import ProvError
+from prov.farm.exchange import remove_leftovers
 from prov.farm.perform import Site, perform
 from prov.processes import start_fork
 from prov.scheduler.jobserver import Jobserver
@@ -92,6 +93,7 @@ class _Runner:
 async def _serve(site: Site, connection: socket.socket) -> None:
     """Run orders until the other end of the socket closes."""
     reader, writer = await asyncio.open_connection(sock=connection, limit=LONGEST)
+    remove_leftovers(site.store)
     runner = _Runner(site, writer, Jobserver(site.jobs))
     while line := await reader.readline():
         runner.take(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from prov.errors import NameUnknown, StoreError
 from prov.history.causes import BuildDifference, TaskDifference, build_difference
@@ -52,6 +53,19 @@ def drawn(store: Store, build: BuildList) -> list[Drawn]:
     return [Drawn(key, cards.what(key), cards.edges(key), cards.is_root(key)) for key in cards.keys]
 
 
+class _RunTexts(NamedTuple):
+    """A run's tag, its changes, the end of its log, the reason for a failure, and the worker."""
+
+    tag: str
+    changes: tuple[str, ...]
+    log: str
+    problem: str
+    place: str
+
+
+_NO_RUN = _RunTexts("", (), "", "", "")
+
+
 class _Cards:
     """The tasks of a build, read on demand."""
 
@@ -90,7 +104,7 @@ class _Cards:
 
     def card(self, key: TaskKey) -> TaskCard:
         line, span, what = self.lines.get(key), self.spans.get(key), self.what(key)
-        tag, changes, log, problem = self._run(key) if what in WORKED else ("", (), "", "")
+        tag, changes, log, problem, place = self._run(key) if what in WORKED else _NO_RUN
         return TaskCard(
             key=key,
             what=what,
@@ -107,6 +121,7 @@ class _Cards:
             changes=changes,
             log=log,
             problem=problem,
+            place=place,
         )
 
     def _changed(self, key: TaskKey) -> tuple[ChangedInput, ...]:
@@ -142,12 +157,12 @@ class _Cards:
             *((f"{edge.kind} {edge.key}", oid.hex() if oid else "") for edge, oid in edges),
         )
 
-    def _run(self, key: TaskKey) -> tuple[str, tuple[str, ...], str, str]:
-        """Return a run's tag, its changes, the end of its log, and the reason for a failure."""
+    def _run(self, key: TaskKey) -> _RunTexts:
+        """Return the texts about a run; empty ones if it is not in the store."""
         try:
             run = run_in(self.build, key)
         except NameUnknown:
-            return "", (), "", ""
+            return _NO_RUN
         records = Records(self.store)
         before = records.workdir(self.store.objects.commit(run.commit).parents[0])
         changes = [
@@ -163,13 +178,9 @@ class _Cards:
         if len(log) > LOG_LINES:
             earlier = f"… {len(log) - LOG_LINES} earlier lines: run `prov show {run.tag}`"
             log = [earlier, *log[-LOG_LINES:]]
-        result = records.facts(run.commit).get("result", "")
-        return (
-            run.tag,
-            tuple(changes),
-            "\n".join(log),
-            result.removeprefix("failed: ") if run.failed else "",
-        )
+        facts = records.facts(run.commit)
+        problem = facts.get("result", "").removeprefix("failed: ") if run.failed else ""
+        return _RunTexts(run.tag, tuple(changes), "\n".join(log), problem, facts.get("worker", ""))
 
 
 def _head(store: Store, build: BuildList, tasks: tuple[TaskCard, ...]) -> BuildHead:

@@ -68,6 +68,8 @@ class TaskCard:
     log: str
     problem: str
     """Reason for a failure; empty on success."""
+    place: str = ""
+    """The worker of a farm that ran it; empty for the machine of the build."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +138,20 @@ class CriticalPath:
 def lanes(tasks: Sequence[TaskCard]) -> dict[str, int]:
     """Return key -> lane for tasks with known times. Tasks in one lane never overlap.
 
-    In order of their start, each task gets the lowest free lane. A new lane is added only if all
-    others are in use at that time, so the number of lanes is minimal.
+    The lanes of each worker of a farm are next to each other, after those of the build's machine.
+    In order of their start, each task gets the lowest free lane of its worker. A new lane is added
+    only if all others are in use at that time, so the number of lanes is minimal.
     """
+    lane_of: dict[str, int] = {}
+    for place in sorted({task.place for task in tasks}):
+        own = _lanes_of_one([task for task in tasks if task.place == place])
+        first = max(lane_of.values(), default=-1) + 1
+        lane_of |= {key: first + lane for key, lane in own.items()}
+    return lane_of
+
+
+def _lanes_of_one(tasks: Sequence[TaskCard]) -> dict[str, int]:
+    """Return key -> lane, from 0, for the tasks of one machine."""
     lane_of: dict[str, int] = {}
     busy: list[tuple[float, int]] = []
     free: list[int] = []
@@ -220,6 +233,7 @@ def _brief(task: TaskCard, lane: int | None) -> dict[str, object]:
         "began": task.began,
         "seconds": task.seconds,
         "lane": lane,
+        "place": task.place,
         "added": task.added,
         "edges": task.edges,
         "root": task.root,

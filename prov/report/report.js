@@ -260,7 +260,8 @@ function fillTimeline() {
   blocks.style.height = `${workers * 26}px`;
   for (const task of timed) {
     const slim = Math.max(width, 900) * task.seconds / total < 32;
-    const said = `${task.key}, ${task.what}, ${duration(task.seconds)} from ${duration(task.began)}`
+    const place = task.place ? `, at ${task.place}` : "";
+    const said = `${task.key}, ${task.what}${place}, ${duration(task.seconds)} from ${duration(task.began)}`
       + (onPath.has(task.key) ? ", on the critical path" : "");
     const style = `block ${kind(task.what)}${onPath.has(task.key) ? " critical" : ""}${slim ? " slim" : ""}`;
     const block = el("a", { class: style, href: address(task), title: said, "aria-label": said }, slim ? "" : task.key);

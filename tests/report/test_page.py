@@ -201,6 +201,13 @@ def test_lanes(times: list[tuple[float, float]], expected: list[int]) -> None:
     )
 
 
+def test_each_worker_has_lanes_of_its_own() -> None:
+    tasks = [card(f"a:{n}", 2, began=n) for n in range(4)]
+    placed = [replace(task, place=place) for task, place in zip(tasks, "wvw ", strict=True)]
+    placed[3] = replace(placed[3], place="")
+    assert lanes(placed) == {"a:3": 0, "a:1": 1, "a:0": 2, "a:2": 2}
+
+
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 10)), max_size=40))
 def test_lanes_never_overlap_and_are_as_many_as_ran_at_once(times: list[tuple[int, int]]) -> None:
     tasks = [card(f"a:{n}", seconds, began=began) for n, (began, seconds) in enumerate(times)]
