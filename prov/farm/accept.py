@@ -34,9 +34,11 @@ from prov.records.refs import OutputRef
 from prov.records.run import Run, RunIds, Start, author, write_run
 from prov.records.run_refs import result_refs, run_tag
 from prov.remote.receive import digests_of
+from prov.sharing.admission import recorded_postprocess
 from prov.store.objects import EMPTY_TREE, Oid
 from prov.store.repository import Store
 from prov.tasks.job import Result, Workspace
+from prov.tasks.sandbox import HOSTTOOLS, place_text
 from prov.worktree.attributes import Pair
 
 LOG_TAIL = 20
@@ -162,7 +164,7 @@ def _run_of(
     if receipt.status == "ran":
         if OUTPUT not in parts:
             raise BadObject("a result has no output")
-        output = _output(intake, OutputId(parts[OUTPUT]))
+        output = _output(intake, OutputId(parts[OUTPUT]), order)
     texts = {
         name: reader.blob(parts[name]) if name in parts else b""
         for name in (LOG, ENVIRONMENT, READS)
@@ -196,11 +198,16 @@ def _run_of(
     )
 
 
-def _output(intake: Intake, oid: OutputId) -> Output:
+def _output(intake: Intake, oid: OutputId, order: Order) -> Output:
     """Return an output after its validation. Raises BadObject."""
     intake.check_output(oid)
     reader = intake.reader
-    return Output(read_pair(reader, oid), read_postprocess(reader, oid), read_fixed(reader, oid))
+    script, fixed = read_postprocess(reader, oid), read_fixed(reader, oid)
+    if script != recorded_postprocess(reader, order.facts.hash):
+        raise BadObject("the output's postprocess script differs from the recipe's")
+    if fixed not in (b"", place_text(order.facts.seen_workdir, HOSTTOOLS)):
+        raise BadObject("the output is tied to paths that the task did not have")
+    return Output(read_pair(reader, oid), script, fixed)
 
 
 def _name(

@@ -17,7 +17,7 @@ from prov.farm.credentials import Credentials, create_farm, issue
 from prov.farm.exchange import WorkerExchange
 from prov.farm.order import Receipt, decode, encode, write_result
 from prov.records.ids import CommitId
-from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, Entry, Oid, object_id
+from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Entry, Oid, object_id
 from prov.store.repository import Store
 from prov.tasks.job import Result
 from prov.worktree.attributes import FileNode, write_listing
@@ -88,7 +88,7 @@ PUSHING: dict[str, Callable[[WorkerExchange, CommitId], None]] = {
     "nothing": push_nothing,
     "empty": push_other_tree(empty_tree),
 }
-LIES = (*SIGNING, *PUSHING, "bad-parts", "device")
+LIES = (*SIGNING, *PUSHING, "bad-parts", "device", "postprocess", "fixed")
 
 
 def add_bad_name(store: Store, parts: list[Entry]) -> list[Entry]:
@@ -110,6 +110,27 @@ def add_device(store: Store, parts: list[Entry]) -> list[Entry]:
     return [*rest, *(Entry(name, MODE_DIRECTORY, oid) for name, oid in changed.items())]
 
 
+def add_to_output(entry: bytes, text: bytes) -> Callable[[Store, list[Entry]], list[Entry]]:
+    """Return a function that adds a file beside the content of the output."""
+
+    def change_output(store: Store, parts: list[Entry]) -> list[Entry]:
+        (output,) = (part.oid for part in parts if part.name == b"output")
+        with store.objects.writer() as writer:
+            added = Entry(entry, MODE_FILE, writer.add("blob", text))
+            tree = writer.add_tree([*store.objects.tree(output), added])
+        return [part._replace(oid=tree) if part.name == b"output" else part for part in parts]
+
+    return change_output
+
+
+CHANGES: dict[str, Callable[[Store, list[Entry]], list[Entry]]] = {
+    "bad-parts": add_bad_name,
+    "device": add_device,
+    "postprocess": add_to_output(b"postprocess", b"touch /tmp/owned"),
+    "fixed": add_to_output(b"fixed", b"WORKDIR /elsewhere\n"),
+}
+
+
 @contextmanager
 def lie(name: str) -> Iterator[None]:
     """Lie in this context."""
@@ -119,7 +140,7 @@ def lie(name: str) -> Iterator[None]:
         elif name in PUSHING:
             patch.setattr(WorkerExchange, "push", PUSHING[name])
         else:
-            change_parts = {"bad-parts": add_bad_name, "device": add_device}[name]
+            change_parts = CHANGES[name]
             honest = perform._Performance._parts
 
             def parts(self: perform._Performance, result: Result) -> list[Entry]:
