@@ -6,7 +6,9 @@ order, which the coordinator wrote: a worker cannot name the task, its hash or i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from prov.errors import ProvError
@@ -25,6 +27,7 @@ from prov.farm.order import (
 )
 from prov.files import locked
 from prov.intake.intake import Intake
+from prov.intake.source import Source
 from prov.intake.wellformed import BadObject, Limits
 from prov.records.entries import ATTRIBUTES, ENVIRONMENT, LOG, OUTPUT, READS, SYSROOT
 from prov.records.ids import CommitId, OutputId
@@ -82,15 +85,32 @@ def accept(
     With `replaces`, its output replaces an existing one of the task hash. Raises ProvError if the
     result is missing or rejected.
     """
-    read = _read_own_order(store, order)
     commit = exchange.result(order)
     if commit is None:
-        raise Rejected(f"no worker pushed a result of {read.facts.task}")
+        task = _read_own_order(store, order).facts.task
+        raise Rejected(f"no worker pushed a result of {task}")
+    arrival = Arrival(commit, exchange.source(), partial(open_receipt, credentials, order))
+    return record(store, order, arrival, replaces=replaces)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A result that is not examined yet."""
+
+    commit: CommitId
+    source: Source
+    open: Callable[[bytes], tuple[Receipt, str]]
+    """Returns the receipt in a message and the worker's name. Raises ProvError."""
+
+
+def record(store: Store, order: CommitId, arrival: Arrival, *, replaces: bool) -> Accepted:
+    """Examine and record a result of an order; see `accept`. Raises ProvError."""
+    read = _read_own_order(store, order)
     with store.objects.writer() as writer:
-        intake = Intake(exchange.source(), writer, digests_of(store.objects), Limits())
+        intake = Intake(arrival.source, writer, digests_of(store.objects), Limits())
         intake.begin()
         try:
-            receipt, worker, parts = _examine(intake, credentials, order, read, commit)
+            receipt, worker, parts = _examine(intake, read, arrival)
             run = _run_of(intake, read, receipt, worker, parts)
         except (BadObject, RecursionError) as error:
             raise Rejected(f"rejected the result of {read.facts.task}: {error}") from error
@@ -127,21 +147,22 @@ def _read_own_order(store: Store, order: CommitId) -> Order:
 
 
 def _examine(
-    intake: Intake, credentials: Credentials, order: CommitId, read: Order, commit: CommitId
+    intake: Intake, order: Order, arrival: Arrival
 ) -> tuple[Receipt, str, dict[bytes, Oid]]:
     """Copy a result; return its receipt, the worker's name, and its parts.
 
     Raises BadObject for invalid objects, ProvError for an invalid receipt.
     """
+    commit = arrival.commit
     intake.commit(commit)
     result = intake.writer.commit(commit)
     entries = {entry.name: entry.oid for entry in intake.read_tree(result.tree)}
     if result.message != RESULT_MESSAGE or entries.keys() != {PARTS, RECEIPT}:
         raise BadObject(f"commit {commit.hex()} is not a result")
     message = intake.read_blob(entries[RECEIPT])
-    receipt, worker = open_receipt(credentials, order, message)
-    if receipt.inputs != read.facts.task_hash:
-        raise Rejected(f"worker {worker} ran {read.facts.task} with different inputs")
+    receipt, worker = arrival.open(message)
+    if receipt.inputs != order.facts.task_hash:
+        raise Rejected(f"worker {worker} ran {order.facts.task} with different inputs")
     if receipt.parts != entries[PARTS].hex() or receipt.status == "unable":
         raise Rejected(f"worker {worker} sent a result that its receipt does not name")
     return receipt, worker, intake.parts(entries[PARTS])

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from msgspec import structs
 
@@ -66,16 +67,35 @@ _SENT = {
 """The parts of a run's record that a result contains -> their modes."""
 
 
+class Workplace(Protocol):
+    """A place where orders run: its store, its sandbox and its jobs."""
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def sandbox(self) -> str:
+        """The path of bubblewrap."""
+
+    @property
+    def work(self) -> Path:
+        """The folder of WORKDIRs."""
+
+    @property
+    def jobs(self) -> int: ...
+
+    @property
+    def offers_network(self) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A worker: its store, its sandbox and its jobs."""
+    """A worker of a farm: its credentials, and the place where it runs orders."""
 
     credentials: Credentials
     store: Store
     sandbox: str
-    """The path of bubblewrap."""
     work: Path
-    """The folder of WORKDIRs."""
     environment: Mapping[str, str]
     jobs: int
     offers_network: bool = False
@@ -103,64 +123,86 @@ def perform(site: Site, message: bytes, makeflags: str, pass_fds: tuple[int, ...
     body, _name = site.credentials.verify(message, "coordinator")
     assignment = decode(body, Assignment)
     try:
-        return _Performance(site, assignment, makeflags, pass_fds).run()
+        return _perform(site, assignment, makeflags, pass_fds)
     except (ProvError, OSError, BadObject) as error:
-        hint = f" ({error.hint})" if isinstance(error, ProvError) and error.hint else ""
-        return site.credentials.sign(encode(unable(assignment, f"{error}{hint}")))
+        return site.credentials.sign(encode(unable(assignment.order, problem_of(error))))
 
 
-@dataclass(slots=True)
+def _perform(
+    site: Site, assignment: Assignment, makeflags: str, pass_fds: tuple[int, ...]
+) -> bytes:
+    variables = {**site.environment, **site.credentials.git_variables()}
+    exchange = WorkerExchange(site.store, assignment, variables)
+    begun = time.monotonic()
+    order, size = _fetch(site.store, exchange)
+    fetched = time.monotonic() - begun
+    parts, receipt = perform_order(site, assignment.order, order, makeflags, pass_fds)
+    receipt = structs.replace(receipt, fetched=fetched, bytes_fetched=size)
+    with site.store.objects.writer() as writer:
+        # the duration of the push is known only after it, so the stored receipt lacks it
+        signed = site.credentials.sign(encode(receipt))
+        commit = write_result(writer, writer.add_tree(parts), signed)
+    roots = [entry.oid for entry in parts if entry.name in (WORKDIR, OUTPUT)]
+    KeptOrders(site.store).keep(commit, roots)
+    begun = time.monotonic()
+    exchange.push(commit)
+    pushed = time.monotonic() - begun
+    return site.credentials.sign(encode(structs.replace(receipt, pushed=pushed)))
+
+
+def problem_of(error: Exception) -> str:
+    """Return the text of an error, with its hint."""
+    hint = f" ({error.hint})" if isinstance(error, ProvError) and error.hint else ""
+    return f"{error}{hint}"
+
+
+def _fetch(store: Store, exchange: WorkerExchange) -> tuple[Order, int]:
+    """Copy an order into the store after all of its objects are validated.
+
+    Returns it, and the bytes that were transferred.
+    """
+    kept = KeptOrders(store)
+    with exchange.fetch() as (source, size), store.objects.writer() as writer:
+        intake = Intake(source, writer, digests_of(store.objects), Limits())
+        intake.begin()
+        intake.commit(exchange.order)
+        order = read_order(intake.reader, writer.commit(exchange.order).tree)
+        intake.check_pair(order.start)
+        if order.tools not in kept.known():
+            intake.check_pair(Pair(order.tools, None))
+        for output in {*order.needs.values()} - {*kept.known()}:
+            intake.check_output(output)
+        writer.finish()
+        intake.learn()
+    kept.keep(exchange.order, order.roots())
+    return order, size
+
+
+def perform_order(
+    place: Workplace, name: str, order: Order, makeflags: str, pass_fds: tuple[int, ...] = ()
+) -> tuple[list[Entry], Receipt]:
+    """Run the task of an order whose objects are in the place's store; `name` is its commit.
+
+    Returns the parts of the result and an unsigned receipt. Raises ProvError if the task cannot be
+    run here.
+    """
+    return _Performance(place, name, makeflags, pass_fds).run(order)
+
+
+@dataclass(frozen=True, slots=True)
 class _Performance:
-    site: Site
-    assignment: Assignment
+    site: Workplace
+    name: str
     makeflags: str
     pass_fds: tuple[int, ...]
-    fetched: float = 0.0
-    size: int = 0
 
-    def run(self) -> bytes:
-        exchange = WorkerExchange(
-            self.site.store,
-            self.assignment,
-            {**self.site.environment, **self.site.credentials.git_variables()},
-        )
-        begun = time.monotonic()
-        order = self._fetch(exchange)
-        self.fetched = time.monotonic() - begun
+    def run(self, order: Order) -> tuple[list[Entry], Receipt]:
         self._check(order)
         result = self._run_task(order)
         parts = self._parts(result)
         with self.site.store.objects.writer() as writer:
             tree = writer.add_tree(parts)
-            # the duration of the push is known only after it, so the stored receipt lacks it
-            receipt = self._receipt(result, tree)
-            signed = self.site.credentials.sign(encode(receipt))
-            commit = write_result(writer, tree, signed)
-        roots = [entry.oid for entry in parts if entry.name in (WORKDIR, OUTPUT)]
-        KeptOrders(self.site.store).keep(commit, roots)
-        begun = time.monotonic()
-        exchange.push(commit)
-        pushed = time.monotonic() - begun
-        return self.site.credentials.sign(encode(structs.replace(receipt, pushed=pushed)))
-
-    def _fetch(self, exchange: WorkerExchange) -> Order:
-        """Copy an order into the store after all of its objects are validated."""
-        kept = KeptOrders(self.site.store)
-        with exchange.fetch() as (source, size), self.site.store.objects.writer() as writer:
-            self.size = size
-            intake = Intake(source, writer, digests_of(self.site.store.objects), Limits())
-            intake.begin()
-            intake.commit(exchange.order)
-            order = read_order(intake.reader, writer.commit(exchange.order).tree)
-            intake.check_pair(order.start)
-            if order.tools not in kept.known():
-                intake.check_pair(Pair(order.tools, None))
-            for output in {*order.needs.values()} - {*kept.known()}:
-                intake.check_output(output)
-            writer.finish()
-            intake.learn()
-        kept.keep(exchange.order, order.roots())
-        return order
+        return parts, self._receipt(result, tree)
 
     def _check(self, order: Order) -> None:
         """Raise BuildError if this machine cannot run the task."""
@@ -249,7 +291,7 @@ class _Performance:
         facts = read_run_record(objects, result.commit).facts(objects)
         return Receipt(
             format=FORMAT,
-            order=self.assignment.order,
+            order=self.name,
             inputs=result.task_hash.hex(),
             status="failed" if result.status == "failed" else "ran",
             problem=_line(result.problem),
@@ -257,19 +299,19 @@ class _Performance:
             host=socket.gethostname(),
             began=float(facts["began"]),
             seconds=float(facts["seconds"]),
-            fetched=self.fetched,
+            fetched=0.0,
             pushed=0.0,
-            bytes_fetched=self.size,
+            bytes_fetched=0,
             memory=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10,
             notes=[_line(note) for note in result.notes[:20]],
         )
 
 
-def unable(assignment: Assignment, problem: str) -> Receipt:
+def unable(order: str, problem: str) -> Receipt:
     """Return the receipt of a worker that could not run a task."""
     return Receipt(
         format=FORMAT,
-        order=assignment.order,
+        order=order,
         inputs="0" * 40,
         status="unable",
         problem=_line(problem),
