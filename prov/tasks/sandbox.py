@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -214,14 +214,23 @@ def confined_command(program: str, folder: Path, at: Path, command: Sequence[str
 def _root_mounts(root: Path) -> list[str]:
     """Return mounts for a captured toolchain; /etc must exist already."""
     mounts = ["--ro-bind", str(root / "usr"), "/usr"]
-    for entry in sorted(root.iterdir()):
-        if entry.is_symlink():
-            mounts += ["--symlink", os.readlink(entry), f"/{entry.name}"]
-        elif entry.name not in ("usr", "etc"):
-            mounts += ["--ro-bind", str(entry), f"/{entry.name}"]
+    mounts += _entry_mounts(root, "", ("usr", "etc"))
     if (root / "etc").is_dir():
-        for entry in sorted((root / "etc").iterdir()):
-            mounts += ["--ro-bind", str(entry), f"/etc/{entry.name}"]
+        mounts += _entry_mounts(root / "etc", "/etc", ())
+    return mounts
+
+
+def _entry_mounts(folder: Path, at: str, left_out: Collection[str]) -> list[str]:
+    """Return mounts for the entries of a captured folder.
+
+    A link stays a link: bwrap would follow it to a file of the host, which may not exist.
+    """
+    mounts = []
+    for entry in sorted(folder.iterdir()):
+        if entry.is_symlink():
+            mounts += ["--symlink", os.readlink(entry), f"{at}/{entry.name}"]
+        elif entry.name not in left_out:
+            mounts += ["--ro-bind", str(entry), f"{at}/{entry.name}"]
     return mounts
 
 

@@ -45,6 +45,7 @@ def folders(tmp_path: Path) -> Path:
     ):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "root/lib").symlink_to("usr/lib")
+    (tmp_path / "root/etc/rmt").symlink_to("/usr/sbin/rmt")
     (tmp_path / "root/opt").mkdir()
     return tmp_path
 
@@ -199,6 +200,7 @@ def test_the_root_directory_is_the_toolchain(folders: Path) -> None:
     assert found["/opt"] == ("--ro-bind", f"{folders}/root/opt")
     assert found["/etc"] == ("--tmpfs", "")
     assert found["/etc/alt"] == ("--ro-bind", f"{folders}/root/etc/alt")
+    assert found["/etc/rmt"] == ("--symlink", "/usr/sbin/rmt")
     assert found[HOSTTOOLS] == ("--ro-bind", f"{folders}/bin")
     assert "/" not in found
     assert "/home" not in found
