@@ -65,7 +65,7 @@ Trace = Annotated[
 Offline = Annotated[bool, typer.Option("--offline", help="Use no remotes.")]
 Farm = Annotated[
     str,
-    typer.Option("--farm", metavar="URL", help="Run tasks on a farm: Dask's scheduler."),
+    typer.Option("--farm", metavar="URL", help="Run tasks on a farm or a REAPI server."),
 ]
 Sandbox = Annotated[
     str,

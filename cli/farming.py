@@ -48,13 +48,22 @@ def opened_farm(
     if not address:
         yield None
         return
+    own = table.get("credentials")
+    folder = credentials_folder(
+        credentials or (session.project.root / Path(own).expanduser() if own else None)
+    )
+    if address.startswith(("grpc://", "grpcs://")):
+        from prov.reapi.opening import ReapiSettings, open_server  # gRPC is slow to import
+
+        names = ("properties", "python", "actions", "jobs")
+        chosen = {name: table[name] for name in names if name in table}
+        yield open_server(session.store, ReapiSettings(address, folder, **chosen), progress.note)
+        return
     from prov.farm.opening import FarmSettings, open_farm  # Dask takes a second to import
 
-    own = table.get("credentials")
-    folder = session.project.root / Path(own).expanduser() if own else None
     settings = FarmSettings(
         url=address,
-        credentials=credentials_folder(credentials or folder),
+        credentials=folder,
         repository=table.get("repository", ""),
         verify=table.get("verify", 0.0),
         shortest=table.get("shortest"),

@@ -44,6 +44,7 @@ FLOORS = {
     "prov.scheduler": 69,
     "prov.claims": 50,
     "prov.farm": 30,
+    "prov.reapi": 30,
     "prov.sharing": 64,
     "prov.statements": 83,
     "prov.store": 78,

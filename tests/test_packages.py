@@ -58,6 +58,7 @@ PACKAGES = (
     "prov.bitbake",
     "prov.buildroot",
     "prov.farm",
+    "prov.reapi",
 )
 """The packages from bottom to top: a package may import those before it."""
 
@@ -85,6 +86,8 @@ APART = {
 LIBRARIES = {
     "cryptography": {"prov.statements", "prov.farm"},
     "distributed": {"prov.farm"},
+    "google": {"prov.reapi"},
+    "grpc": {"prov.reapi"},
     "isal": {"prov.store", "prov.worktree"},
     "msgspec": {
         "prov.bitbake",

@@ -66,6 +66,7 @@ Commit = Annotated[
     ),
 ]
 Fraction = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+Jobs = Annotated[int, Meta(ge=1, le=1024, description="a number from 1 to 1024")]
 Number = Annotated[
     float, Meta(ge=0, lt=LARGEST_NUMBER, description="a number from 0 to a trillion")
 ]
@@ -234,13 +235,29 @@ class TraceTable(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FarmTable(Struct, frozen=True, forbid_unknown_fields=True):
-    """The farm whose workers run tasks."""
+    """The farm, or the Remote Execution API server, that runs tasks."""
 
-    url: Annotated[str, about("Dask's scheduler, such as tls://build1:8786.")] = ""
+    url: Annotated[
+        str,
+        about(
+            "Dask's scheduler, such as tls://build1:8786, or a Remote Execution API server, such as"
+            " grpcs://build1:443/INSTANCE."
+        ),
+    ] = ""
     credentials: Annotated[
         str | UnsetType,
         about("Folder of the certificates. Default: ~/.config/prov/farm."),
     ] = UNSET
+    properties: Annotated[
+        dict[str, str],
+        about("Platform properties of a Remote Execution server's actions."),
+    ] = {}
+    python: Annotated[
+        str,
+        about("Python at a Remote Execution server's workers. Default: prov's version of it."),
+    ] = ""
+    actions: Annotated[Jobs, about("Run up to N actions of a Remote Execution server at once.")] = 8
+    jobs: Annotated[Jobs, about("Run up to N jobs of make in each of these actions.")] = 1
     repository: Annotated[
         str,
         about("How workers reach the store: https://HOST[:PORT], ssh://USER@HOST, or file."),

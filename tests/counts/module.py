@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-PROGRAMS = re.compile(r"prov/\w+/(classes|layer)/")
+PROGRAMS = re.compile(r"prov/\w+/(classes|layer)/|.*_pb2\.py$")
 """Code that recipes and BitBake run, which is not part of the library."""
 LAYOUT = ("COMMENT", "NL", "NEWLINE", "INDENT", "DEDENT", "ENCODING", "ENDMARKER", "FSTRING_END")
 """Uncounted tokens; an f-string counts as one token, as before Python 3.12."""

@@ -39,6 +39,10 @@ prov/remote
     address.git_dir_of                           -
     answers                                      -
 
+prov/reapi
+    address.Address.parse                        ProvError
+    transfer.listed                              ServerFailed
+
 prov/records, prov/recipes, prov/tasks
     definition.read_definition                   StoreError
     recorded.read_task, own_inputs, make_node    StoreError

@@ -6,8 +6,12 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from prov.errors import StoreError
+from prov.errors import ProvError, StoreError
 from prov.intake.wellformed import BadObject, Limits, check_listing, checked_commit, checked_entries
+from prov.reapi.address import Address
+from prov.reapi.connection import ServerFailed
+from prov.reapi.transfer import listed
+from prov.reapi.wire import messages_pb2 as wire
 from prov.remote.publication import Publication, Published, decode_publication
 from prov.remote.settings import _remote
 from prov.remote.static.manifest import Bundle, Manifest, decode_manifest
@@ -164,6 +168,20 @@ own_commits = st.builds(
 )
 
 
+def result_tree(rows: list[tuple[bytes, int]]) -> bytes:
+    """Return the message that lists the files of an action's result."""
+    files = [
+        wire.FileNode(name=name.hex(), digest=wire.Digest(hash="0" * 64, size_bytes=size))
+        for name, size in rows
+    ]
+    return wire.Tree(root=wire.Directory(files=files)).SerializeToString()
+
+
+server_urls = st.from_regex(
+    r"grpcs://[a-z0-9.-]{1,9}(:[0-9]{1,5})?(/[a-z]{1,5}){0,2}", fullmatch=True
+)
+
+
 PARSERS = [
     Parser(
         "publication.decode_publication",
@@ -231,5 +249,18 @@ PARSERS = [
         read_answer,
         None,
         st.lists(answers, max_size=3).map(lambda rows: "\n".join(rows).encode()),
+    ),
+    Parser(
+        "address.Address.parse",
+        lambda data: Address.parse(text(data)),
+        ProvError,
+        server_urls.map(str.encode),
+    ),
+    Parser(
+        "transfer.listed",
+        listed,
+        ServerFailed,
+        st.lists(st.tuples(oids, sizes), max_size=3, unique_by=lambda row: row[0]),
+        result_tree,
     ),
 ]

@@ -370,3 +370,23 @@ def test_settings_of_the_farm_and_the_store(tmp_path: Path) -> None:
     settings = load(tmp_path, {"prov.toml": text, "a": 'version = "1"\n'}).settings
     assert settings["farm"] == {"url": "tls://h:1", "verify": 0.5, "shortest": 2.0}
     assert settings["store"] == {"min_free": "5G"}
+
+
+def test_the_settings_of_a_farm_are_read(tmp_path: Path) -> None:
+    text = """\
+[farm]
+url = "grpcs://build1/main"
+properties = { OSFamily = "linux", "container-image" = "docker://x" }
+python = "python3.12"
+actions = 32
+jobs = 4
+"""
+    farm = load(tmp_path, {"prov.toml": text}).settings["farm"]
+    assert farm["url"] == "grpcs://build1/main"
+    assert farm["properties"] == {"OSFamily": "linux", "container-image": "docker://x"}
+    assert (farm["python"], farm["actions"], farm["jobs"]) == ("python3.12", 32, 4)
+
+
+def test_properties_of_actions_are_texts(tmp_path: Path) -> None:
+    error = refusal(tmp_path, {"prov.toml": "[farm]\nproperties = { cores = 4 }\n"})
+    assert str(error) == f"{tmp_path}/prov.toml: farm.properties.cores: expected a string, not 4"

@@ -1,0 +1,1 @@
+"""Running tasks as actions of a Remote Execution API server."""
