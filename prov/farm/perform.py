@@ -159,7 +159,7 @@ def problem_of(error: Exception) -> str:
 def _fetch(store: Store, exchange: WorkerExchange) -> tuple[Order, int]:
     """Copy an order into the store after all of its objects are validated.
 
-    Returns it, and the bytes that were transferred.
+    Returns it, and the number of transferred bytes.
     """
     kept = KeptOrders(store)
     with exchange.fetch() as (source, size), store.objects.writer() as writer:

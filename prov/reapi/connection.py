@@ -66,7 +66,7 @@ class Connection:
     _batch: int = BATCH
     """Maximum bytes of the contents in one message that the server accepts."""
     uploaded: int = 0
-    """Bytes that were uploaded."""
+    """Uploaded bytes."""
 
     @staticmethod
     def open(address: Address, credentials: ClientCredentials) -> Connection:

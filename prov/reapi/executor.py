@@ -56,7 +56,7 @@ class ReapiExecutor:
     ended: int = 0
     """The number of actions that ended."""
     uploaded: int = 0
-    """Bytes that were uploaded for them."""
+    """Bytes uploaded for them."""
     _transfers: Transfers = field(init=False)
     _workers: TaskWorkers = field(init=False)
     _free: asyncio.Semaphore = field(init=False)

@@ -63,7 +63,7 @@ class ReceivedResult:
     worker: str
     """The name of the worker, as the server says."""
     uploaded: int
-    """Bytes that were uploaded for the order."""
+    """Bytes uploaded for the order."""
 
 
 @dataclass(slots=True)
@@ -93,7 +93,7 @@ class Transfers:
             problem = connection.read(result.files[PROBLEM], MOST_TEXT).decode("utf-8", "replace")
             raise ProvError(
                 f"{url} cannot run tasks: {problem}",
-                hint="let its workers create user namespaces, and install bubblewrap and git there",
+                hint="install bubblewrap and git on its workers, and allow user namespaces there",
             )
 
     def run(self, order: CommitId, folder: Path) -> ReceivedResult:

@@ -23,7 +23,7 @@ from tests.cli.test_output import on_terminal, run_on_terminal
 
 
 def test_each_task_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    result: Any = SimpleNamespace(seconds=1.25)
+    result: Any = SimpleNamespace(seconds=1.25, place="")
     with make_progress() as shown:
         assert isinstance(shown, Lines)
         shown.planned(2)
