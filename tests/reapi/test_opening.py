@@ -24,7 +24,7 @@ def test_a_server_without_the_sandbox_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"{server.url} cannot run tasks: " in done.stderr
     assert "bwrap" in done.stderr
-    assert "hint: let its workers create user namespaces" in done.stderr
+    assert "hint: install bubblewrap and git on its workers" in done.stderr
     assert "ran" not in done.stdout
 
 
