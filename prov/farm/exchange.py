@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from prov.farm.order import Assignment
@@ -66,7 +67,7 @@ class Exchange:
 
     @property
     def refs(self) -> RefStore:
-        return RefStore(self.folder)
+        return _refs_of(self.folder)
 
     def offer(self, order: CommitId) -> None:
         """Let workers fetch an order."""
@@ -101,6 +102,12 @@ class Exchange:
         present = [name for name in names if self.refs.get(name) is not None]
         if present:
             self.refs.update(*(RefUpdate(name, None) for name in present))
+
+
+@cache
+def _refs_of(folder: Path) -> RefStore:
+    """Return the refs of an exchange. It keeps the packs open, of which there is one a result."""
+    return RefStore(folder)
 
 
 @contextmanager
