@@ -5,6 +5,7 @@ git, bubblewrap, certificates and stores are real.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ class DirectCluster(Cluster):
     answers: dict[str, Answer] = field(default_factory=dict)
     orders: list[str] = field(default_factory=list)
     """The workers that received orders."""
+    delays: dict[str, float] = field(default_factory=dict)
+    """Worker -> seconds before it answers."""
 
     async def open(self) -> None:
         self.machines = {name: Machine(name, name, 1, False) for name in self.sites}
@@ -51,6 +54,7 @@ class DirectCluster(Cluster):
 
     async def run(self, machine: Machine, name: str, message: bytes) -> bytes:
         self.orders.append(machine.name)
+        await asyncio.sleep(self.delays.get(machine.name, 0))
         try:
             return self.answers.get(machine.name, honest)(self.sites[machine.name], message)
         except ConnectionError as error:
@@ -71,6 +75,7 @@ class DirectFarm:
     sites: dict[str, Site] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     orders: list[str] = field(default_factory=list)
+    delays: dict[str, float] = field(default_factory=dict)
     verify: float = 0.0
 
     def __post_init__(self) -> None:
@@ -116,7 +121,13 @@ class DirectFarm:
         )
         looked = made.cluster.looked
         made.cluster = DirectCluster(
-            "", self.credentials, looked, sites=self.sites, answers=self.answers, orders=self.orders
+            "",
+            self.credentials,
+            looked,
+            sites=self.sites,
+            answers=self.answers,
+            orders=self.orders,
+            delays=self.delays,
         )
         return made
 

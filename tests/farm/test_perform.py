@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from prov.farm import executor
 from prov.farm.credentials import Credentials
 from prov.farm.exchange import KEPT, KeptOrders
 from prov.farm.order import Assignment, Receipt, decode, encode
@@ -157,6 +158,27 @@ def test_a_different_output_is_reported(farm: DirectFarm, tmp_path: Path) -> Non
     key = TaskKey("app:go")
     store = Store.open(project / ".prov")
     assert Records(store).last_run(key, summary.settled[key].task_hash or b"")[0] == 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("differs", [False, True])
+def test_the_first_of_two_results_counts(
+    farm: DirectFarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, differs: bool
+) -> None:
+    monkeypatch.setattr(executor, "PATIENCE", 0.2)
+    farm.delays["w1"] = 3.0
+    script = "cat /proc/sys/kernel/random/uuid > out/x" if differs else "echo > out/x"
+    text = f'version = "1"\nbuild = ["go"]\n[tasks.go]\noutputdir = "out"\nscript = "{script}"\n'
+    project = project_of(tmp_path / "project", app=text)
+    summary, shown = farm.build(project)
+    assert summary.ok
+    assert farm.orders == ["w1", "w2"]
+    assert any("no answer from w1 in 0 s; running it twice" in note for note in shown.notes)
+    assert any("its output at w1 differs" in note for note in shown.notes) == differs
+    settled = summary.settled[TaskKey("app:go")]
+    assert settled.task_hash is not None
+    store = Store.open(project / ".prov")
+    assert Records(store).output(settled.key, settled.task_hash) == settled.output
+    sound(project)
 
 
 def test_local_sources_and_python_tasks(farm: DirectFarm, tmp_path: Path) -> None:
