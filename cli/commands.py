@@ -29,6 +29,8 @@ GROUPS = {
         "status": "Show which recipes are up to date",
         "run": "Run a command and record the files it changes",
         "capture": "Record a directory as it is",
+        "farm": "Manage a farm: machines that run tasks of builds",
+        "worker": "Run tasks of other machines' builds",
     },
     "Look": {
         "log": "List recorded runs, or the builds that changed a file",
@@ -62,10 +64,6 @@ GROUPS = {
         "export": "Write results as plain files for a web server",
         "attest": "Write a signed provenance statement for a task",
         "sbom": "Write a software bill of materials of a build",
-    },
-    "Use more machines": {
-        "farm": "Manage a farm: machines that run tasks of builds",
-        "worker": "Run tasks of other machines' builds",
     },
     "Keep in order": {
         "label": "Name a build, and keep it",
