@@ -1,4 +1,4 @@
-"""Certificates of a farm: who may give orders, and who may answer them.
+"""Certificates of a farm: the right to give orders, and the right to answer them.
 
 A farm has one certificate authority, in a folder of the machine that starts builds. It issues a
 certificate to each machine, for one role. The certificates serve for TLS, between Dask's processes

@@ -368,7 +368,7 @@ class _FarmSlot:
     async def move(self, *, is_alone: bool = False) -> bool:
         """Give the worker back, and wait for one that the task has not used, if there is one.
 
-        Returns False if there is no worker.
+        Returns False if no worker can run the task.
         """
         self.leave()
         self.has_left = True

@@ -224,8 +224,8 @@ def test_a_result_is_verified_at_a_second_worker(farm: Machines, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     assert "app:go is not reproducible" in done.stderr
     assert "differs: M out/x\n" in done.stderr
-    told = run_prov("reproduce", "--recorded", cwd=project).stdout
-    assert "app:go" in told
+    differing = run_prov("reproduce", "--recorded", cwd=project).stdout
+    assert "app:go" in differing
 
 
 @pytest.mark.farm
