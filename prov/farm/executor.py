@@ -148,7 +148,7 @@ class FarmExecutor:
     async def run(self, slot: _FarmSlot, job: Job) -> Result:
         """Run a task on the farm, here as the last resort. Raises ProvError."""
         if job.incremental or job.strace is not None:
-            return await self._run_here(job)
+            return await self.local.run_instead(job)
         begun = time.monotonic()
         prepared = await self._prepare(job)
         if isinstance(prepared, Result):
@@ -174,7 +174,7 @@ class FarmExecutor:
         if lost:  # it may have exhausted their memory
             raise BuildError(f"no worker could run the task: {'; '.join(story)}")
         self.note(f"{job.node.key}: no worker could run it; running it on this machine")
-        return await self._run_here(job)
+        return await self.local.run_instead(job)
 
     def _result(self, job: Job, accepted: Accepted, seconds: float) -> Result:
         """Return the result of a task: the recorded one if a different process was first."""
@@ -183,13 +183,6 @@ class FarmExecutor:
             recorded = self._compare(job.node.key, accepted)
             return dataclasses.replace(result, status="done by another", output=recorded)
         return result
-
-    async def _run_here(self, job: Job) -> Result:
-        async with self.local.slot(job.node) as slot:
-            own = dataclasses.replace(
-                job, jobs=slot.jobs, makeflags=slot.makeflags, pass_fds=tuple(slot.pass_fds)
-            )
-            return await slot.run(own)
 
     async def _prepare(self, job: Job) -> Prepared | Result:
         """Write an order and let workers fetch it; return a result if the task has run."""

@@ -94,7 +94,7 @@ class ReapiExecutor:
     async def run(self, job: Job) -> Result:
         """Run a task at the server, here as the last resort. Raises ProvError."""
         if job.incremental or job.strace is not None or self._is_down:
-            return await self._run_here(job)
+            return await self.local.run_instead(job)
         for _attempt in range(ATTEMPTS):
             prepared = await self.local.call(job.node.key, prepare, job)
             if isinstance(prepared, Result):
@@ -110,14 +110,7 @@ class ReapiExecutor:
                 if self._is_stopped:
                     raise
                 self.note(f"{job.node.key}: {error}")
-        return await self._run_here(job)
-
-    async def _run_here(self, job: Job) -> Result:
-        async with self.local.slot(job.node) as slot:
-            own = replace(
-                job, jobs=slot.jobs, makeflags=slot.makeflags, pass_fds=tuple(slot.pass_fds)
-            )
-            return await slot.run(own)
+        return await self.local.run_instead(job)
 
     async def _run_order(self, job: Job, prepared: Prepared) -> Result:
         """Execute an order and record its result. Raises ProvError."""

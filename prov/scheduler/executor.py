@@ -6,7 +6,7 @@ import io
 import pickle
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar, cast
 
 from prov.recipes.graph import Node
@@ -90,6 +90,12 @@ class LocalExecutor:
             yield _LocalSlot(self, self._jobserver)
         finally:
             self._jobserver.release()
+
+    async def run_instead(self, job: Job) -> Result:
+        """Run a job that was made for a slot elsewhere, when this machine has a free one."""
+        async with self.slot(job.node) as slot:
+            flags, fds = slot.makeflags, slot.pass_fds
+            return await slot.run(replace(job, jobs=slot.jobs, makeflags=flags, pass_fds=fds))
 
     async def call(self, what: str, function: Callable[..., Answer], *arguments: object) -> Answer:
         """Call `function(workspace, *arguments)` in a worker process; return its result.
