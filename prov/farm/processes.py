@@ -118,10 +118,7 @@ def run_worker(
                 hint="check its address, and that the worker's credentials are of the same farm",
             ) from error
         report(f"worker {name} runs up to {jobs} jobs for {scheduler}")
-        loop = asyncio.get_running_loop()
-        stopped = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stopped.set)
+        stopped = _stop_event()
         waits = (stopped.wait(), worker.finished(), runner.ended.wait())
         ends = [asyncio.create_task(wait) for wait in waits]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -170,10 +167,7 @@ def run_scheduler(
                 f"cannot start a scheduler at {host}:{port}: {error}",
                 hint="use a different --port, or stop the process that uses this one",
             ) from error
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stopped.set)
+        stopped = _stop_event()
         processes = [
             subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
             for command in workers(scheduler.address)
@@ -187,6 +181,14 @@ def run_scheduler(
                 await scheduler.close()
 
     asyncio.run(work())
+
+
+def _stop_event() -> asyncio.Event:
+    """Return an event that SIGINT and SIGTERM set."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    return stopped
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
