@@ -16,7 +16,7 @@ import re
 import tempfile
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -165,7 +165,7 @@ class KeptOrders:
         with locked(self.store.cache / "locks" / "kept"):
             write_cache(self._file, {**self._read(), **dict.fromkeys(roots, commit)})
 
-    def known(self) -> Collection[Oid]:
+    def known(self) -> Set[Oid]:
         """Return the large trees of kept orders; they were validated on arrival."""
         return self._read().keys()
 

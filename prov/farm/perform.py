@@ -162,15 +162,16 @@ def _fetch(store: Store, exchange: WorkerExchange) -> tuple[Order, int]:
     Returns it, and the number of transferred bytes.
     """
     kept = KeptOrders(store)
+    known = kept.known()
     with exchange.fetch() as (source, size), store.objects.writer() as writer:
         intake = Intake(source, writer, digests_of(store.objects), Limits())
         intake.begin()
         intake.commit(exchange.order)
         order = read_order(intake.reader, writer.commit(exchange.order).tree)
         intake.check_pair(order.start)
-        if order.tools not in kept.known():
+        if order.tools not in known:
             intake.check_pair(Pair(order.tools, None))
-        for output in {*order.needs.values()} - {*kept.known()}:
+        for output in {*order.needs.values()} - known:
             intake.check_output(output)
         writer.finish()
         intake.learn()
